@@ -1,0 +1,175 @@
+//! Webhook signing secrets and their rotation.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::Timestamp;
+
+/// Old secrets kept beside the current one; rotating more often drops the oldest, so that the
+/// signature header stays short.
+const PREVIOUS_MAX: usize = 4;
+const LEN_MIN: usize = 8;
+const LEN_MAX: usize = 256;
+
+/// Why a text cannot be a webhook secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// Too short or too long.
+    #[error("a webhook secret is {LEN_MIN} to {LEN_MAX} characters long")]
+    Length,
+    /// Not printable ASCII without spaces.
+    #[error("a webhook secret has only printable ASCII characters and no space")]
+    Character,
+}
+
+/// A secret that signs deliveries. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookSecret(Box<str>);
+
+impl WebhookSecret {
+    /// What a generated secret begins with, as Standard Webhooks asks.
+    pub const PREFIX: &'static str = "whsec_";
+
+    /// Takes a secret that a tenant chose.
+    ///
+    /// # Errors
+    /// [`SecretError`] where it is not 8 to 256 printable ASCII characters.
+    pub fn try_new(text: &str) -> Result<Self, SecretError> {
+        if !(LEN_MIN..=LEN_MAX).contains(&text.len()) {
+            return Err(SecretError::Length);
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(SecretError::Character);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Makes a secret of 32 random bytes.
+    #[must_use]
+    pub fn from_entropy(entropy: &[u8; 32]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, STANDARD.encode(entropy)).into())
+    }
+
+    /// The secret itself. Only for signing, storing, and the one answer that shows it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The key for Standard Webhooks: the base64 after `whsec_` where it decodes, else the
+    /// secret's own bytes.
+    #[must_use]
+    pub(crate) fn standard_key(&self) -> Vec<u8> {
+        self.0
+            .strip_prefix(Self::PREFIX)
+            .and_then(|rest| STANDARD.decode(rest).ok())
+            .filter(|key| !key.is_empty())
+            .unwrap_or_else(|| self.0.as_bytes().to_vec())
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret(hidden)")
+    }
+}
+
+/// A tenant's secrets: the current one, and older ones that still sign until their overlap ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningSecrets {
+    current: WebhookSecret,
+    // Invariant: newest first, at most PREVIOUS_MAX.
+    previous: SmallVec<[(WebhookSecret, Timestamp); 1]>,
+}
+
+impl SigningSecrets {
+    /// One secret.
+    #[must_use]
+    pub fn new(current: WebhookSecret) -> Self {
+        Self { current, previous: SmallVec::new() }
+    }
+
+    /// Rebuilds what was stored: the current secret and older ones (newest first) with the times
+    /// at which they end. More than four older ones are cut.
+    #[must_use]
+    pub fn from_parts(
+        current: WebhookSecret,
+        previous: impl IntoIterator<Item = (WebhookSecret, Timestamp)>,
+    ) -> Self {
+        Self { current, previous: previous.into_iter().take(PREVIOUS_MAX).collect() }
+    }
+
+    /// The newest secret.
+    #[must_use]
+    pub const fn current(&self) -> &WebhookSecret {
+        &self.current
+    }
+
+    /// The older secrets, newest first, with the times at which they end.
+    #[must_use]
+    pub fn previous(&self) -> &[(WebhookSecret, Timestamp)] {
+        &self.previous
+    }
+
+    /// The secrets that sign at `now`, newest first.
+    pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &WebhookSecret> {
+        let older = self.previous.iter().filter(move |(_, ends)| now < *ends);
+        std::iter::once(&self.current).chain(older.map(|(secret, _)| secret))
+    }
+
+    /// Makes `new` the current secret; the one before signs on for `overlap_ms`.
+    ///
+    /// Setting the current secret again changes nothing.
+    #[must_use]
+    pub fn rotated(&self, new: WebhookSecret, now: Timestamp, overlap_ms: u64) -> Self {
+        if new == self.current {
+            return self.clone();
+        }
+        let ended = |(secret, ends): &(WebhookSecret, Timestamp)| now < *ends && *secret != new;
+        let mut previous = SmallVec::new();
+        previous.push((self.current.clone(), now.plus_millis(overlap_ms)));
+        previous.extend(self.previous.iter().filter(|p| ended(p)).cloned());
+        previous.truncate(PREVIOUS_MAX);
+        Self { current: new, previous }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> WebhookSecret {
+        WebhookSecret::try_new(text).unwrap()
+    }
+
+    #[test]
+    fn an_old_secret_signs_until_its_overlap_ends() {
+        let start = Timestamp::from_millis(1000);
+        let both =
+            SigningSecrets::new(secret("old-secret")).rotated(secret("new-secret"), start, 500);
+        let live = |ms| {
+            both.live(Timestamp::from_millis(ms)).map(WebhookSecret::expose).collect::<Vec<_>>()
+        };
+        assert_eq!(live(1499), ["new-secret", "old-secret"]);
+        assert_eq!(live(1500), ["new-secret"]);
+    }
+
+    #[test]
+    fn rotating_back_does_not_sign_twice() {
+        let now = Timestamp::ZERO;
+        let secrets = SigningSecrets::new(secret("aaaaaaaa"))
+            .rotated(secret("bbbbbbbb"), now, 9)
+            .rotated(secret("aaaaaaaa"), now, 9);
+        let live: Vec<_> = secrets.live(now).map(WebhookSecret::expose).collect();
+        assert_eq!(live, ["aaaaaaaa", "bbbbbbbb"]);
+    }
+
+    #[test]
+    fn debug_hides_the_secret() {
+        assert!(!format!("{:?}", SigningSecrets::new(secret("hush-hush"))).contains("hush"));
+    }
+}

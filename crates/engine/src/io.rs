@@ -1,0 +1,146 @@
+//! Everything that goes into the engine and comes out of it. A reader who knows these two enums
+//! knows every trigger and every consequence.
+
+use bytes::Bytes;
+use posthaste_domain::{
+    Attempt, DeliveryKey, EndpointId, EventId, Owed, Settlement, TenantId, TimerPosition, Timestamp,
+};
+
+/// Handle of a delivery that the engine holds; stale handles are recognised and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivery {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A fact for the engine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// These deliveries are owed, durable in the store, and may be new to the engine. Duplicates
+    /// of what it holds are ignored; a higher round replaces what it holds.
+    Arrived(Vec<Owed>),
+    /// The store has fresh deliveries of this endpoint, from this event on, that nobody handed
+    /// over (no room in the inbox, or the process has just started).
+    Behind {
+        /// Whose.
+        tenant: TenantId,
+        /// Which endpoint.
+        endpoint: EndpointId,
+        /// The oldest one.
+        from: EventId,
+    },
+    /// The answer to [`Effect::ReadBacklog`].
+    BacklogRead {
+        /// As asked.
+        tenant: TenantId,
+        /// As asked.
+        endpoint: EndpointId,
+        /// Fresh deliveries in event-id order.
+        owed: Vec<Owed>,
+        /// Whether there were no more when this was read.
+        exhausted: bool,
+    },
+    /// [`Effect::ReadBacklog`] failed for now; the engine asks again later.
+    BacklogReadFailed {
+        /// As asked.
+        tenant: TenantId,
+        /// As asked.
+        endpoint: EndpointId,
+    },
+    /// The answer to [`Effect::ReadTimers`].
+    TimersRead {
+        /// Timers in due order.
+        owed: Vec<Owed>,
+        /// Where to go on, where the limit cut the answer.
+        next: Option<TimerPosition>,
+    },
+    /// [`Effect::ReadTimers`] failed for now; the engine asks again later.
+    TimersReadFailed,
+    /// The answer to [`Effect::LoadPayload`]; none where the event is gone from the store.
+    PayloadLoaded {
+        /// Which delivery.
+        delivery: Delivery,
+        /// Its payload.
+        payload: Option<Bytes>,
+    },
+    /// [`Effect::LoadPayload`] failed for now; the engine asks again later.
+    PayloadLoadFailed {
+        /// Which delivery.
+        delivery: Delivery,
+    },
+    /// An attempt has ended.
+    Attempted {
+        /// Which delivery.
+        delivery: Delivery,
+        /// What it came to.
+        attempt: Attempt,
+    },
+    /// A settlement is durable, or the store dropped it because it knows better.
+    Settled {
+        /// Which delivery.
+        delivery: Delivery,
+    },
+    /// The store could not settle for now; the engine gives the same settlement out again later.
+    SettleFailed {
+        /// Which delivery, and what was to be settled.
+        delivery: Delivery,
+        /// The settlement, given back.
+        settlement: Box<Settlement>,
+    },
+    /// Start no attempt from now on; finish what is in flight.
+    Drain,
+}
+
+/// An order from the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Read fresh deliveries of an endpoint from `from` on (inclusive).
+    ReadBacklog {
+        /// Whose.
+        tenant: TenantId,
+        /// Which endpoint.
+        endpoint: EndpointId,
+        /// Where to begin.
+        from: EventId,
+        /// At most this many.
+        max: usize,
+    },
+    /// Read this shard's timers after `from` with due times up to `until` (inclusive).
+    ReadTimers {
+        /// Where to begin (exclusive).
+        from: TimerPosition,
+        /// The latest due time.
+        until: Timestamp,
+        /// At most this many.
+        max: usize,
+    },
+    /// Read a payload.
+    LoadPayload {
+        /// Which delivery.
+        delivery: Delivery,
+        /// Its name in the store.
+        key: DeliveryKey,
+    },
+    /// Make one HTTP request now.
+    Attempt {
+        /// Which delivery.
+        delivery: Delivery,
+        /// Its name.
+        key: DeliveryKey,
+        /// Its round.
+        round: u32,
+        /// Which attempt of the round this is, from 1.
+        number: u32,
+        /// The body.
+        payload: Bytes,
+        /// Since when it could have started, for the queue-time histogram.
+        ready_at: Timestamp,
+    },
+    /// Make an outcome durable.
+    Settle {
+        /// Which delivery.
+        delivery: Delivery,
+        /// The outcome.
+        settlement: Box<Settlement>,
+    },
+}

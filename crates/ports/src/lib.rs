@@ -1,0 +1,29 @@
+//! What Posthaste needs from a store, as traits.
+//!
+//! Calls are batch-shaped, so that one call is one fsync, one request or one lock. Two adapters
+//! exist for every trait: [`memory`], the reference, and the embedded ledger; every adapter runs
+//! the one suite in [`contract`].
+//!
+//! Times come in with the call; an adapter reads no clock to decide anything that a caller can see.
+
+pub mod contract;
+pub mod memory;
+
+mod dead_letters;
+mod error;
+mod events;
+mod journal;
+mod tenants;
+
+pub use dead_letters::{DeadLetter, DeadLetters, Requeued, Scope};
+pub use error::PortError;
+pub use events::{
+    Acceptance, EventDetail, EventPage, EventStore, EventSummary, Idempotency, ListQuery,
+    LoggedAttempt, NewEvent, Retried,
+};
+pub use journal::{
+    Arrival, ArrivalSink, Backlog, Journal, OwedEndpoint, Settled, ShardSpec, TimerPage,
+};
+pub use tenants::{
+    Created, Identity, KeyRecord, NewTenant, TenantChange, TenantRecord, TenantStore,
+};
