@@ -12,6 +12,16 @@ pub enum AddressClass {
     Loopback,
 }
 
+impl AddressClass {
+    /// The class's stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
 /// An address that deliveries must not go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("address refused")]
@@ -36,7 +46,10 @@ impl AddressPolicy {
     ///
     /// # Errors
     /// [`AddressRefused`] with the class.
-    pub fn vet(&self, _address: IpAddr) -> Result<(), AddressRefused> {
+    pub fn vet(&self, address: IpAddr) -> Result<(), AddressRefused> {
+        if address.is_loopback() && !self.allow.iter().any(|range| range.contains(&address)) {
+            return Err(AddressRefused { address, class: AddressClass::Loopback });
+        }
         Ok(())
     }
 }
