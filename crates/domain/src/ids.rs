@@ -57,6 +57,9 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// The last millisecond that the 48 bits of an event id can name.
+const MILLIS_MAX: u64 = (1 << 48) - 1;
+
 /// A time-ordered event id: 48 bits of Unix milliseconds, 80 bits of chance (a ULID).
 ///
 /// Written `evt_` and 26 characters of Crockford base 32, upper case only, so that the order of
@@ -72,10 +75,16 @@ impl EventId {
     /// The largest id, for open ranges.
     pub const MAX: Self = Self(u128::MAX);
 
+    /// The length of an id's text, in bytes.
+    pub const TEXT_LEN: usize = Self::PREFIX.len() + ulid::ULID_LEN;
+
     /// An id created at `at`; `entropy` must be random in its low 80 bits.
+    ///
+    /// Times beyond the year 10889, which 48 bits cannot hold, become the last one that they can.
     #[must_use]
-    pub fn from_parts(at: Timestamp, entropy: u128) -> Self {
-        Self(Ulid::from_parts(at.as_millis(), entropy).0)
+    pub const fn from_parts(at: Timestamp, entropy: u128) -> Self {
+        let millis = if at.as_millis() < MILLIS_MAX { at.as_millis() } else { MILLIS_MAX };
+        Self(Ulid::from_parts(millis, entropy).0)
     }
 
     /// The id as a number, the form that keys are made of.
@@ -88,6 +97,15 @@ impl EventId {
     #[must_use]
     pub const fn from_u128(number: u128) -> Self {
         Self(number)
+    }
+
+    /// Writes the id's text into `buffer`: what [`fmt::Display`] writes, without allocating.
+    pub fn encode(self, buffer: &mut [u8; Self::TEXT_LEN]) -> &str {
+        let (prefix, digits) = buffer.split_at_mut(Self::PREFIX.len());
+        prefix.copy_from_slice(Self::PREFIX.as_bytes());
+        let digits = digits.first_chunk_mut().expect("TEXT_LEN has room for the digits");
+        Ulid(self.0).array_to_str(digits);
+        str::from_utf8(buffer).expect("prefix and digits are ASCII")
     }
 
     /// When the event was accepted, to the millisecond.
@@ -115,9 +133,7 @@ impl FromStr for EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; ulid::ULID_LEN];
-        f.write_str(Self::PREFIX)?;
-        f.write_str(Ulid(self.0).array_to_str(&mut digits))
+        f.write_str(self.encode(&mut [0; Self::TEXT_LEN]))
     }
 }
 
@@ -159,7 +175,38 @@ impl fmt::Display for EndpointId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// For all numbers: the text parses back, and text order is number order.
+        #[test]
+        fn event_ids_are_their_text(one: u128, other: u128) {
+            let (a, b) = (EventId::from_u128(one), EventId::from_u128(other));
+            prop_assert_eq!(a.to_string().parse(), Ok(a));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+            let mut buffer = [0; EventId::TEXT_LEN];
+            prop_assert_eq!(a.encode(&mut buffer), a.to_string());
+        }
+
+        /// For all times: ids of a later time are larger, whatever the entropy.
+        #[test]
+        fn event_ids_grow_with_time(at in 0..MILLIS_MAX, later: u64, x: u128, y: u128) {
+            let late = Timestamp::from_millis(at.saturating_add(later).max(at + 1));
+            let early = EventId::from_parts(Timestamp::from_millis(at), x);
+            prop_assert!(early < EventId::from_parts(late, y));
+            prop_assert_eq!(early.created_at(), Timestamp::from_millis(at));
+        }
+
+        /// For all texts: what parses is written the same way.
+        #[test]
+        fn what_parses_is_written_alike(text in "evt_[0-9A-Za-z]{25,27}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn tenant_ids_follow_the_pattern() {

@@ -31,5 +31,5 @@ pub use signature::{
     SIGNATURE_TOLERANCE_S, SigningKey, VerifyError, standard_signature, stripe_signature,
     verify_stripe,
 };
-pub use target::{Host, TargetError, TargetUrl};
+pub use target::{Host, NameClass, TargetError, TargetUrl};
 pub use time::Timestamp;

@@ -1,4 +1,9 @@
 //! Webhook signing secrets and their rotation.
+//!
+//! Refuses secrets that a header or a configuration file would mangle. Never shows a secret in
+//! `Debug`; nothing here implements `Display`.
+//!
+//! Invariant: a tenant always has exactly one current secret, and at most four older ones.
 
 use std::fmt;
 
@@ -123,16 +128,19 @@ impl SigningSecrets {
 
     /// Makes `new` the current secret; the one before signs on for `overlap_ms`.
     ///
-    /// Setting the current secret again changes nothing.
+    /// Setting the current secret again changes nothing. Older secrets keep the ends that they
+    /// had, the one that becomes current again and those beyond the fourth are dropped.
     #[must_use]
     pub fn rotated(&self, new: WebhookSecret, now: Timestamp, overlap_ms: u64) -> Self {
         if new == self.current {
             return self.clone();
         }
-        let ended = |(secret, ends): &(WebhookSecret, Timestamp)| now < *ends && *secret != new;
+        let signs = |(secret, ends): &&(WebhookSecret, Timestamp)| now < *ends && *secret != new;
         let mut previous = SmallVec::new();
-        previous.push((self.current.clone(), now.plus_millis(overlap_ms)));
-        previous.extend(self.previous.iter().filter(|p| ended(p)).cloned());
+        if overlap_ms > 0 {
+            previous.push((self.current.clone(), now.plus_millis(overlap_ms)));
+        }
+        previous.extend(self.previous.iter().filter(signs).cloned());
         previous.truncate(PREVIOUS_MAX);
         Self { current: new, previous }
     }
@@ -166,6 +174,67 @@ mod tests {
             .rotated(secret("aaaaaaaa"), now, 9);
         let live: Vec<_> = secrets.live(now).map(WebhookSecret::expose).collect();
         assert_eq!(live, ["aaaaaaaa", "bbbbbbbb"]);
+    }
+
+    #[test]
+    fn without_overlap_the_old_secret_is_gone_at_once() {
+        let secrets = SigningSecrets::new(secret("old-secret"));
+        let rotated = secrets.rotated(secret("new-secret"), Timestamp::ZERO, 0);
+        assert!(rotated.previous().is_empty());
+        assert_eq!(rotated.current().expose(), "new-secret");
+    }
+
+    #[test]
+    fn setting_the_current_secret_again_changes_nothing() {
+        let secrets = SigningSecrets::new(secret("aaaaaaaa"));
+        assert_eq!(secrets.rotated(secret("aaaaaaaa"), Timestamp::ZERO, 9), secrets);
+    }
+
+    #[test]
+    fn many_rotations_keep_the_four_newest_old_secrets() {
+        let now = Timestamp::from_millis(1);
+        let mut secrets = SigningSecrets::new(secret("secret-0"));
+        for n in 1..=9 {
+            secrets = secrets.rotated(secret(&format!("secret-{n}")), now, 1000);
+        }
+        let live: Vec<_> = secrets.live(now).map(WebhookSecret::expose).collect();
+        assert_eq!(live, ["secret-9", "secret-8", "secret-7", "secret-6", "secret-5"]);
+        let rebuilt = SigningSecrets::from_parts(
+            secrets.current().clone(),
+            secrets.previous().iter().cloned().chain([(secret("one-more"), now)]),
+        );
+        assert_eq!(rebuilt, secrets);
+    }
+
+    #[test]
+    fn secrets_are_8_to_256_printable_characters() {
+        for good in ["12345678", &"~".repeat(256), "whsec_!?"] {
+            assert_eq!(WebhookSecret::try_new(good).map(|s| s.expose() == good), Ok(true));
+        }
+        for bad in ["", "1234567", &"x".repeat(257)] {
+            assert_eq!(WebhookSecret::try_new(bad), Err(SecretError::Length), "{bad}");
+        }
+        for bad in
+            ["with space", "line\nbreak", "tab\ttab!", "nul\0nul!", "größer als", "\u{7f}1234567"]
+        {
+            assert_eq!(WebhookSecret::try_new(bad), Err(SecretError::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_generated_secret_is_a_lawful_one_and_its_key_is_the_entropy() {
+        let made = WebhookSecret::from_entropy(&[0xfb; 32]);
+        assert_eq!(WebhookSecret::try_new(made.expose()).as_ref(), Ok(&made));
+        assert_eq!(made.standard_key(), [0xfb; 32]);
+    }
+
+    #[test]
+    fn a_standard_key_is_the_secret_itself_where_it_is_no_base64() {
+        for text in ["plain-secret", "whsec_no-base64!", "whsec_", "whsec_QUJD=", "QUJDREVGRw=="] {
+            let key = WebhookSecret(text.into()).standard_key();
+            assert_eq!(key, text.as_bytes(), "{text}");
+        }
+        assert_eq!(WebhookSecret("whsec_QUJDREU=".into()).standard_key(), b"ABCDE");
     }
 
     #[test]
