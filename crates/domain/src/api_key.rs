@@ -1,4 +1,9 @@
 //! API keys: random, recognisable, with a checksum; stored only as SHA-256.
+//!
+//! Refuses keys of another make, guessable ones among them, before anything is looked up. Never
+//! shows a key in `Debug`; nothing here implements `Display` for one.
+//!
+//! Invariant: an [`ApiKey`] has the right form and checksum.
 
 use std::fmt;
 
@@ -152,13 +157,28 @@ mod tests {
 
         /// For all keys and places: a changed character is refused without a look-up.
         #[test]
-        fn a_changed_character_is_refused(entropy: [u8; 32], place in 0_usize..53, to in 0_usize..62) {
+        fn a_changed_character_is_refused(
+            entropy: [u8; 32], place in 0_usize..53, to in 0_usize..62,
+        ) {
             let key = ApiKey::from_entropy(&entropy);
             let mut text = key.expose().as_bytes().to_vec();
             prop_assume!(text[place] != ALPHABET[to]);
             text[place] = ALPHABET[to];
             prop_assert!(ApiKey::parse(std::str::from_utf8(&text).unwrap()).is_err());
         }
+    }
+
+    /// The checksum is CRC-32 as everyone computes it; the value is from another program.
+    #[test]
+    fn the_checksum_is_the_common_crc_32() {
+        assert_eq!(checksum(b"123456789"), "EMRZj3");
+    }
+
+    #[test]
+    fn debug_hides_the_key() {
+        let key = ApiKey::from_entropy(&[7; 32]);
+        assert_eq!(format!("{key:?}"), "ApiKey(hidden)");
+        assert!(key.hash().to_string().starts_with(&key.hash().key_id()));
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! One HTTP request to an endpoint, and what it came to.
+//!
+//! Plain values without invariants of their own: who fills them in keeps what their fields say,
+//! above all that no error line holds a secret or a payload. Class names are stored and shown,
+//! so they never change.
 
 use bytes::Bytes;
 
@@ -145,4 +149,17 @@ pub struct PhaseTimings {
     pub total_us: u32,
     /// Whether the connection had served before.
     pub reused: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_own_name_and_place() {
+        let mut names = ErrorClass::ALL.map(ErrorClass::as_str);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        assert!(ErrorClass::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+    }
 }

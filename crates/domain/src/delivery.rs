@@ -1,4 +1,7 @@
 //! A delivery: one event to one endpoint, the unit of all work.
+//!
+//! What is owed, how it is held, and what an outcome makes of it. Values only: the engine decides
+//! which of them follow each other, the stores refuse what does not.
 
 use bytes::Bytes;
 
@@ -78,6 +81,10 @@ pub enum DeadLetterCause {
 }
 
 impl DeadLetterCause {
+    /// Every cause, in the order of the declaration.
+    pub const ALL: [Self; 4] =
+        [Self::AttemptsExhausted, Self::Gone, Self::Poison, Self::TenantGone];
+
     /// The cause's stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -87,6 +94,12 @@ impl DeadLetterCause {
             Self::Poison => "poison",
             Self::TenantGone => "tenant_gone",
         }
+    }
+
+    /// The cause whose stable name is `text`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
     }
 }
 
@@ -177,4 +190,57 @@ pub struct TimerPosition {
 impl TimerPosition {
     /// Before every timer.
     pub const START: Self = Self { due: Timestamp::ZERO, key: None };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_causes_are_their_names() {
+        for status in EventStatus::ALL {
+            assert_eq!(EventStatus::parse(status.as_str()), Some(status));
+        }
+        for cause in DeadLetterCause::ALL {
+            assert_eq!(DeadLetterCause::parse(cause.as_str()), Some(cause));
+        }
+        for foreign in ["", "pending", "DEAD", " PENDING"] {
+            assert_eq!(EventStatus::parse(foreign), None);
+            assert_eq!(DeadLetterCause::parse(foreign), None);
+        }
+    }
+
+    /// For all timers: the start of the order is before them, and they are ordered by due time
+    /// first.
+    #[test]
+    fn timers_are_ordered_by_due_time_then_key() {
+        let key = |event| DeliveryKey {
+            tenant: TenantId::try_new("abc").unwrap(),
+            event: EventId::from_u128(event),
+            endpoint: EndpointId::DEFAULT,
+        };
+        let at =
+            |due, event| TimerPosition { due: Timestamp::from_millis(due), key: Some(key(event)) };
+        let order = [TimerPosition::START, at(0, 0), at(0, 9), at(1, 0), at(2, 5)];
+        assert!(order.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_fresh_delivery_is_due_at_once() {
+        let owed = |owed_as| Owed {
+            key: DeliveryKey {
+                tenant: TenantId::try_new("abc").unwrap(),
+                event: EventId::MIN,
+                endpoint: EndpointId::DEFAULT,
+            },
+            round: 0,
+            attempts: 0,
+            interrupted: 0,
+            owed_as,
+            payload: None,
+        };
+        let due = Timestamp::from_millis(5);
+        assert_eq!(owed(OwedAs::Fresh).due(), Timestamp::ZERO);
+        assert_eq!(owed(OwedAs::Timer(due)).due(), due);
+    }
 }

@@ -1,4 +1,6 @@
 //! Identifiers: who (tenant), what (event), where to (endpoint).
+//!
+//! Invariant: an id has one spelling, so that texts can be compared, sorted and used as keys.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,8 @@
 //! When a failed delivery is tried again.
+//!
+//! Chance comes in with the call. Refuses schedules without delays, attempts or sense.
+//!
+//! Invariant: a delay is never shorter than the schedule says; jitter only adds.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@
 mod name;
 mod port;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ pub enum TargetError {
     #[error("the host is no valid international domain name")]
     HostIdna,
     /// Characters that stand for others.
-    #[error("the host has characters that stand for others: write the plain ones")]
+    #[error("the host has characters that stand for others: write the plain ones, in lower case")]
     HostMapped,
     /// Not a port.
     #[error("a port is a decimal number of 1 to 65535 without leading zeros")]
@@ -186,19 +186,17 @@ impl TargetUrl {
         given_port: Option<u16>,
         tail: &str,
     ) -> Result<Self, TargetError> {
-        let port = given_port.unwrap_or(port::default_of(https));
+        let default = port::default_of(https);
+        let port = given_port.unwrap_or(default);
         let shard_key = shard_key(https, &host, port);
-        let mut text = String::with_capacity(tail.len() + 64);
-        // Writing to a String cannot fail.
-        let mut written = write!(text, "{}{host}", if https { HTTPS } else { HTTP });
+        let mut text = format!("{}{host}", if https { HTTPS } else { HTTP });
         let mut authority_end = text.len();
-        if let Some(port) = given_port {
-            written = written.and(write!(text, ":{port}"));
-            if port != port::default_of(https) {
-                authority_end = text.len();
-            }
+        if given_port.is_some() {
+            text.push_str(&format!(":{port}"));
         }
-        debug_assert!(written.is_ok());
+        if port != default {
+            authority_end = text.len();
+        }
         let path_start = text.len();
         if tail.starts_with('?') {
             text.push('/');

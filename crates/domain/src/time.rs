@@ -1,4 +1,6 @@
 //! Wall-clock time as the whole system stores and compares it: Unix milliseconds.
+//!
+//! Reads no clock. Arithmetic saturates: a time beyond the end of time is the end of time.
 
 use std::fmt;
 use std::time::Duration;

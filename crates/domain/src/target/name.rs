@@ -120,19 +120,20 @@ pub(super) fn parse(text: &str) -> Result<Host, TargetError> {
 /// Lower-case ASCII, IDNA applied (UTS 46 as browsers do it).
 ///
 /// Where IDNA would map a character to another one (full-width and circled digits, soft hyphens,
-/// other dots), the host is refused: what a person reads must be where the request goes.
+/// other dots, the Kelvin sign), the host is refused: what a person reads must be where the
+/// request goes. Only ASCII may be upper case.
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, TargetError> {
-    let lower = if text.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-        Cow::Owned(text.to_lowercase())
+    let lower = if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
     } else {
         Cow::Borrowed(text)
     };
-    if lower.is_ascii() && text.is_ascii() && !lower.split('.').any(|l| l.starts_with("xn--")) {
+    if lower.is_ascii() && !lower.split('.').any(|label| label.starts_with("xn--")) {
         return Ok(lower);
     }
-    let ascii = idna::domain_to_ascii_cow(text.as_bytes(), AsciiDenyList::URL)
+    let ascii = idna::domain_to_ascii_cow(lower.as_bytes(), AsciiDenyList::URL)
         .map_err(|_| TargetError::HostIdna)?;
-    let written = if text.is_ascii() {
+    let written = if lower.is_ascii() {
         ascii == lower
     } else {
         let (unicode, read_back) = idna::domain_to_unicode(&ascii);
