@@ -1,0 +1,80 @@
+# Sourced by the scripts beside it: where things are, and how a step is run and counted.
+# A step prints its name and how long it took; what a quiet step prints is shown only when it fails.
+# shellcheck shell=bash
+
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+export ROOT=$PWD
+export TOOLS=$ROOT/target/tools
+export PATH=$TOOLS/bin:$PATH
+export PYTHONDONTWRITEBYTECODE=1
+
+# Exact version, so that a new release cannot break a build. Others on the machine are used if they are not older.
+CARGO_DENY_VERSION=0.20.2
+CARGO_DENY_OLDEST=0.18.0 # the first ones cannot read our lock file's format
+
+# Exit status of a step that could not run on this machine and said why (as automake and Meson have it).
+SKIPPED=77
+
+passed=0 failed=0 skipped=0 failures=()
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+say() { printf '%s\n' "$*"; }
+
+# not_older VERSION OLDEST
+not_older() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+deny_is_usable() {
+    local version
+    version=$(cargo-deny --version 2>/dev/null | awk '{ print $2 }')
+    [ -n "$version" ] && not_older "$version" "$CARGO_DENY_OLDEST"
+}
+
+# The first browser found that speaks Chromium's protocol.
+chromium_path() {
+    local name
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        command -v "$name" && return
+    done
+    return 1
+}
+
+# count NAME STATUS SECONDS
+count() {
+    case $2 in
+    0) passed=$((passed + 1)) && say "   ok      $1 ($3 s)" ;;
+    "$SKIPPED") skipped=$((skipped + 1)) && say "   skipped $1 ($3 s)" ;;
+    *) failed=$((failed + 1)) && failures+=("$1") && say "   FAILED  $1 (status $2, $3 s)" ;;
+    esac
+}
+
+# step NAME COMMAND...: runs the command with its output in view. Never stops the script.
+step() {
+    local name=$1 start=$SECONDS status
+    shift
+    say "== $name: $*"
+    "$@"
+    status=$?
+    count "$name" "$status" $((SECONDS - start))
+    return "$status"
+}
+
+# quiet_step NAME COMMAND...: the same; shows the output only of a step that failed or was skipped.
+quiet_step() {
+    local name=$1 start=$SECONDS status output
+    shift
+    output=$("$@" 2>&1)
+    status=$?
+    if [ "$status" -ne 0 ]; then say "== $name: $*" && say "$output"; fi
+    count "$name" "$status" $((SECONDS - start))
+    return "$status"
+}
+
+# Ends the script: which steps failed, then the line that test tools print.
+finish() {
+    if [ "$failed" -gt 0 ]; then say "failed: $(printf '%s; ' "${failures[@]}" | sed 's/; $//')"; fi
+    say "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || printf ', %s skipped' "$skipped")"
+    [ "$failed" -eq 0 ]
+    exit
+}
