@@ -1,0 +1,83 @@
+//! What every route shares: settings, collaborators, and the little state the process keeps.
+
+use std::sync::Arc;
+
+use posthaste_domain::{EventId, KeyHash, Timestamp, WebhookSecret};
+use posthaste_ports::PortError;
+use tokio::sync::OnceCell;
+
+use crate::AuthCache;
+use crate::body::Budget;
+use crate::receiver::Replays;
+use crate::seal::Sealer;
+use crate::settings::{Clock, Deps, Entropy, ReceiverObserver, Settings, Stores};
+
+/// Where the key of our tokens is kept, so that they outlive a restart.
+const TOKEN_KEY_SETTING: &str = "api-token-key";
+
+/// The state of all routes.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) stores: Stores,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admin_keys: Vec<KeyHash>,
+    pub(crate) auth_cache: Arc<AuthCache>,
+    pub(crate) receiver_observer: Option<ReceiverObserver>,
+    pub(crate) bodies: Budget,
+    pub(crate) replays: Replays,
+    /// A secret that nobody knows: what unknown tenants are verified against.
+    pub(crate) decoy: WebhookSecret,
+    entropy: Arc<dyn Entropy>,
+    sealer: OnceCell<Sealer>,
+}
+
+impl App {
+    pub(crate) fn new(settings: Settings, stores: Stores, deps: Deps) -> Self {
+        let mut seed = [0; 32];
+        deps.entropy.fill(&mut seed);
+        Self {
+            bodies: Budget::new(settings.bodies_bytes_max),
+            replays: Replays::new(settings.replays_remembered_max),
+            decoy: WebhookSecret::from_entropy(&seed),
+            settings,
+            stores,
+            clock: deps.clock,
+            admin_keys: deps.admin_keys,
+            auth_cache: deps.auth_cache,
+            receiver_observer: deps.receiver_observer,
+            entropy: deps.entropy,
+            sealer: OnceCell::new(),
+        }
+    }
+
+    /// 32 random bytes, for a key or a secret.
+    pub(crate) fn chance(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// A fresh event id.
+    pub(crate) fn event_id(&self, at: Timestamp) -> EventId {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        EventId::from_parts(at, u128::from_ne_bytes(bytes))
+    }
+
+    /// What seals our tokens. Its key is made at first use and kept with the data.
+    pub(crate) async fn sealer(&self) -> Result<&Sealer, PortError> {
+        self.sealer
+            .get_or_try_init(|| async {
+                let tenants = &self.stores.tenants;
+                if let Some(key) = tenants.setting(TOKEN_KEY_SETTING).await? {
+                    return Ok(Sealer::new(&key));
+                }
+                tenants.set_setting(TOKEN_KEY_SETTING, &self.chance()).await?;
+                // Read back: where two processes did this at once, both take what is kept.
+                let kept = tenants.setting(TOKEN_KEY_SETTING).await?;
+                let lost = || PortError::Transient("a setting was not kept".to_owned());
+                Ok(Sealer::new(&kept.ok_or_else(lost)?))
+            })
+            .await
+    }
+}

@@ -1,0 +1,91 @@
+//! The OpenAPI documents, generated from the handlers' own annotations and types.
+
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::refusal::ErrorBody;
+use crate::{dead_letters, events, receiver, tenants};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Posthaste",
+        description = "Webhook delivery that loses nothing. An event that got a 201 is durable and \
+                       is delivered at least once, signed, byte for byte; after its last failed \
+                       attempt it waits in the dead-letter queue.\n\n\
+                       Every error is `{\"detail\": \"...\"}`.",
+    ),
+    paths(
+        events::ingest::create_event,
+        events::batch::create_batch,
+        events::read::list_events,
+        events::read::event,
+        events::read::retry_event,
+        tenants::create_tenant,
+        tenants::tenant,
+        tenants::change_tenant,
+        tenants::keys::create_key,
+        tenants::keys::list_keys,
+        tenants::keys::revoke_key,
+        dead_letters::list_messages,
+        dead_letters::requeue,
+        dead_letters::purge,
+    ),
+    components(schemas(ErrorBody)),
+    modifiers(&Keys),
+    tags(
+        (name = "events", description = "Post events and see what became of them."),
+        (name = "tenants", description = "Who posts, where to, and with which keys."),
+        (name = "dead letters", description = "Events whose attempts have all failed."),
+    ),
+)]
+struct Api;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Posthaste receiver",
+        description = "Takes signed webhooks and verifies them.\n\n\
+                       Every error is `{\"detail\": \"...\"}`.",
+    ),
+    paths(
+        receiver::receive_webhook,
+        receiver::enable,
+        receiver::disable,
+        receiver::status,
+        receiver::health,
+    ),
+    components(schemas(ErrorBody)),
+    modifiers(&Keys),
+    tags((name = "receiver", description = "The built-in receiver.")),
+)]
+struct Receiver;
+
+/// The two kinds of keys.
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut Document) {
+        let scheme = |description: &str| {
+            let mut http = Http::new(HttpAuthScheme::Bearer);
+            http.description = Some(description.to_owned());
+            SecurityScheme::Http(http)
+        };
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("tenant_key", scheme("A tenant's API key (phk_…)."));
+        components.add_security_scheme("admin_key", scheme("The operator's admin key."));
+    }
+}
+
+/// The OpenAPI document of the ingest and admin API (`/v1`).
+#[must_use]
+pub fn openapi() -> Document {
+    Api::openapi()
+}
+
+/// The OpenAPI document of the receiver (`/receiver`).
+#[must_use]
+pub fn receiver_openapi() -> Document {
+    Receiver::openapi()
+}
