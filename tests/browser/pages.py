@@ -8,11 +8,8 @@ Ends with status 77 (skipped) where there is no browser or no right to make a ne
 """
 
 import base64
-import fcntl
 import os
 import socket
-import struct
-import subprocess
 import sys
 import unittest
 import urllib.parse
@@ -20,14 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from browser import Browser, find  # noqa: E402
+from namespace import bring_loopback_up, enter_namespace  # noqa: E402
 from posthaste import Daemon  # noqa: E402
-
-INSIDE = "POSTHASTE_TEST_IN_NAMESPACE"
-
-# As root, or as anybody where the kernel lets users make namespaces.
-WAYS_IN = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
-
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 # Each page with the schema that it shows.
 PAGES = {
@@ -38,27 +29,6 @@ PAGES = {
 }
 
 METHODS = ("get", "post", "put", "patch", "delete")
-
-
-def enter_namespace():
-    """Runs this script again in a namespace of its own; comes back only where that is not permitted."""
-    for way in WAYS_IN:
-        try:
-            allowed = subprocess.run([*way, "true"], capture_output=True).returncode == 0
-        except OSError:
-            continue
-        if allowed:
-            os.environ[INSIDE] = "1"
-            os.execvp(way[0], [*way, sys.executable, *sys.argv])
-    print("skipped: no network namespace can be made here (neither as root nor as a user)")
-    sys.exit(77)
-
-
-def bring_loopback_up():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sH14x", b"lo", 0)
-        flags = struct.unpack("16sH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
 
 
 class Pages(unittest.TestCase):
@@ -118,7 +88,8 @@ if __name__ == "__main__":
     if not find():
         print("skipped: no Chromium here; scripts/setup installs it where it may")
         sys.exit(77)
-    if INSIDE not in os.environ:
-        enter_namespace()
+    if not enter_namespace():
+        print("skipped: no network namespace can be made here, neither as root nor as a user")
+        sys.exit(77)
     BINARY = sys.argv.pop(1)
     unittest.main()

@@ -116,6 +116,8 @@ class Daemon:
             found = {}
             while not {"api", "admin"} <= found.keys():
                 found.update([self.addresses.get(timeout=PATIENCE_S)])
+                if "end" in found:
+                    raise AssertionError("the daemon ended before it listened")
             self.api, self.admin = found["api"], found["admin"]
             eventually("ready", lambda: Api(self.admin).request("GET", "/readyz").status == 200)
         except BaseException:
@@ -131,6 +133,7 @@ class Daemon:
             words = line.split()
             if len(words) >= 2 and words[0] in ("api", "admin") and words[1].startswith("http://"):
                 self.addresses.put((words[0], words[1].removeprefix("http://").rstrip("/")))
+        self.addresses.put(("end", None))
 
     def __exit__(self, *_):
         if self.process.poll() is None:
