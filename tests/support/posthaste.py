@@ -94,7 +94,7 @@ class Daemon:
             "server.listen": "127.0.0.1:0",
             "server.admin-listen": "127.0.0.1:0",
             "delivery.allow-networks": "127.0.0.0/8",
-            "retry.delays": "200ms,400ms",
+            "retry.delays": "200ms,400ms,800ms",
             "auth.admin-key": self.admin_key,
             **settings,
         }
