@@ -155,7 +155,8 @@ class Page:
         return {
             event["request"]["url"]
             for event in self._events("Network.requestWillBeSent")
-            if event["requestId"] not in ended
+            # The end of a worker's script, which ReDoc makes of a blob, is not told to the page.
+            if event["requestId"] not in ended and not event["request"]["url"].startswith("blob:")
         }
 
     def _events(self, method):
