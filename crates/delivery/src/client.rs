@@ -1,0 +1,399 @@
+//! The client: one attempt from the guard to the record.
+//!
+//! Invariants: [`Client::attempt`] returns by the deadline plus a timer tick · it charges nothing
+//! that is our own fault · dropping it closes the connection that it was using.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use posthaste_domain::{AddressPolicy, Attempt, ErrorClass, Host};
+use smallvec::smallvec;
+
+use crate::clock::Clock;
+use crate::connect::{Connector, Destination};
+use crate::connection::Connection;
+use crate::dns::{self, Addresses, Names, Resolve, SystemResolver};
+use crate::endpoint::{Endpoint, Form};
+use crate::failure::Failure;
+use crate::pool::{Limits, Pool};
+use crate::progress::{Progress, Stage, micros};
+use crate::request::{Request, Signed};
+use crate::settings::{Settings, SettingsError};
+use crate::tls;
+
+/// Sweeping asks the operating system about each resting connection; once a second is plenty.
+const SWEEP_EVERY_US: u64 = 1_000_000;
+
+/// Makes attempts. Belongs to one thread.
+pub struct Client {
+    clock: Rc<dyn Clock>,
+    names: Names,
+    policy: AddressPolicy,
+    pool: RefCell<Pool>,
+    connector: Connector,
+    user_agent: HeaderValue,
+    attempt_time_max: Duration,
+    body_bytes_max: usize,
+    closed: Cell<bool>,
+    swept_us: Cell<u64>,
+    counts: Cell<Counts>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    opened: u64,
+    reused: u64,
+    resent: u64,
+}
+
+/// A client's figures. Counters start at 0 with the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Open connections, in use and idle.
+    pub connections_open: usize,
+    /// Idle connections.
+    pub connections_idle: usize,
+    /// Connections opened so far (TLS included, where it is used).
+    pub connections_opened: u64,
+    /// Attempts that began on a connection that had served before.
+    pub connections_reused: u64,
+    /// Requests sent a second time because a reused connection broke without an answer.
+    pub requests_resent: u64,
+    /// Names remembered.
+    pub dns_names: usize,
+    /// Lookups made.
+    pub dns_lookups: u64,
+    /// Lookups that got no answer.
+    pub dns_failures: u64,
+    /// Answers refused by the address guard.
+    pub dns_refusals: u64,
+}
+
+/// Where a connection may go.
+enum Candidates {
+    /// A literal address.
+    Literal(IpAddr),
+    /// A name's addresses.
+    Resolved(Rc<Addresses>),
+}
+
+/// What stays the same for the whole of an attempt.
+struct Plan<'a> {
+    endpoint: &'a Endpoint,
+    form: &'a Form,
+    request: &'a Request,
+    candidates: Candidates,
+}
+
+/// Why an exchange gave no response, and whether the request may go out again.
+struct Broken {
+    failure: Failure,
+    unanswered: bool,
+}
+
+impl Client {
+    /// A client that resolves names as [`Settings::dns_servers`] says.
+    ///
+    /// Reads the system's resolver configuration, hosts file and root certificates; called once
+    /// per shard at start. Needs a tokio runtime with I/O and time when it is used, not now.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the setting that makes no client.
+    pub fn new(settings: Settings, clock: Rc<dyn Clock>) -> Result<Self, SettingsError> {
+        let resolver =
+            SystemResolver::new(&settings.dns_servers).map_err(SettingsError::Resolver)?;
+        Self::with_resolver(settings, clock, Rc::new(resolver))
+    }
+
+    /// A client that resolves names by `resolver`.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_resolver(
+        settings: Settings,
+        clock: Rc<dyn Clock>,
+        resolver: Rc<dyn Resolve>,
+    ) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let user_agent = HeaderValue::from_str(&settings.user_agent)
+            .map_err(|_| SettingsError::UserAgent(settings.user_agent.clone()))?;
+        let mut http = http1::Builder::new();
+        http.max_buf_size(settings.response_head_bytes_max);
+        let connector = Connector {
+            tls: tls::connector(&settings.tls_roots, settings.tls_session_hosts_max)?,
+            http,
+            clock: Rc::clone(&clock),
+            time_max: Duration::from_millis(settings.connect_timeout_ms),
+            head_bytes_max: settings.response_head_bytes_max,
+        };
+        let limits = Limits {
+            open_max: settings.connections_max,
+            per_target_max: settings.idle_per_target_max,
+            idle_us_max: settings.idle_timeout_ms.saturating_mul(1000),
+        };
+        Ok(Self {
+            names: Names::new(&settings, resolver, Rc::clone(&clock)),
+            pool: RefCell::new(Pool::new(limits)),
+            connector,
+            user_agent,
+            attempt_time_max: Duration::from_millis(settings.attempt_timeout_ms),
+            body_bytes_max: settings.response_body_bytes_max,
+            policy: settings.address_policy,
+            closed: Cell::new(false),
+            swept_us: Cell::new(clock.monotonic_us()),
+            counts: Cell::default(),
+            clock,
+        })
+    }
+
+    /// Makes one attempt: at most one request, or two where the first went out on a reused
+    /// connection that broke without a byte of response.
+    ///
+    /// Never fails: whatever happens is the attempt's verdict.
+    pub async fn attempt(&self, endpoint: &Endpoint, request: Request) -> Attempt {
+        let at = self.clock.now();
+        let queue_us = at.millis_since(request.ready_at).saturating_mul(1000);
+        let mut progress =
+            Progress::new(self.clock.monotonic_us(), u32::try_from(queue_us).unwrap_or(u32::MAX));
+        let run = self.run(endpoint, &request, &mut progress);
+        let failure = match tokio::time::timeout(self.attempt_time_max, run).await {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(failure),
+            Err(_elapsed) => Some(self.overdue(progress.stage)),
+        };
+        let host = failure.is_some().then(|| endpoint.target.host.to_string());
+        let failure = failure.zip(host.as_deref());
+        progress.into_attempt(request.number, at, self.clock.monotonic_us(), failure)
+    }
+
+    /// Drops idle connections that are too old or dead, and names that have expired. Cheap to
+    /// call often: it works once a second at most.
+    pub fn maintain(&self) {
+        let now_us = self.clock.monotonic_us();
+        if now_us.saturating_sub(self.swept_us.get()) >= SWEEP_EVERY_US {
+            self.swept_us.set(now_us);
+            self.pool.borrow_mut().sweep(now_us);
+            self.names.sweep();
+        }
+    }
+
+    /// The figures as they stand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let pool = self.pool.borrow();
+        let (counts, dns) = (self.counts.get(), self.names.counters());
+        Stats {
+            connections_open: pool.open(),
+            connections_idle: pool.resting(),
+            connections_opened: counts.opened,
+            connections_reused: counts.reused,
+            requests_resent: counts.resent,
+            dns_names: self.names.remembered(),
+            dns_lookups: dns.lookups,
+            dns_failures: dns.failures,
+            dns_refusals: dns.refusals,
+        }
+    }
+
+    /// Closes idle connections, and those in use when their attempts end. Later attempts are not
+    /// charged (`shutting_down`); those under way go on.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.pool.borrow_mut().clear();
+    }
+
+    async fn run(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        if self.closed.get() {
+            let text = "the process is shutting down";
+            return Err(Failure::ours(ErrorClass::ShuttingDown, text));
+        }
+        let form = match &endpoint.form {
+            Ok(form) => form,
+            Err(reason) => return Err(Failure::charged(ErrorClass::InvalidRequest, *reason)),
+        };
+        let candidates = self.candidates(endpoint, progress).await?;
+        let plan = Plan { endpoint, form, request, candidates };
+        let mut signed = None;
+        if let Some(connection) = self.take(&plan) {
+            progress.phases.reused = true;
+            let signed = signed.get_or_insert_with(|| self.sign(&plan));
+            match self.exchange(connection, &plan, signed, progress).await {
+                Ok(()) => return Ok(()),
+                Err(broken) if !broken.unanswered => return Err(broken.failure),
+                Err(_) => {
+                    // The peer closed while our request was on its way, as it may at any time.
+                    progress.phases.reused = false;
+                    self.count(|counts| counts.resent += 1);
+                }
+            }
+        }
+        let connection = self.connect(&plan, progress).await?;
+        let signed = signed.get_or_insert_with(|| self.sign(&plan));
+        self.exchange(connection, &plan, signed, progress).await.map_err(|broken| broken.failure)
+    }
+
+    /// Where the endpoint's connections may go, as its name stands now.
+    async fn candidates(
+        &self,
+        endpoint: &Endpoint,
+        progress: &mut Progress,
+    ) -> Result<Candidates, Failure> {
+        let name = match &endpoint.target.host {
+            Host::Name(name) => name,
+            Host::V4(address) => return self.literal((*address).into()),
+            Host::V6(address) => return self.literal((*address).into()),
+        };
+        let known = match self.names.recall(name) {
+            Some(known) => known,
+            None => {
+                let started_us = self.clock.monotonic_us();
+                let known = self.names.resolve(name).await;
+                progress.phases.dns_us = micros(started_us, self.clock.monotonic_us());
+                known
+            }
+        };
+        match known {
+            Ok(addresses) => Ok(Candidates::Resolved(addresses)),
+            Err(unresolved) => Err(self.names.failure(name, &unresolved)),
+        }
+    }
+
+    fn literal(&self, address: IpAddr) -> Result<Candidates, Failure> {
+        match self.policy.vet(address) {
+            Ok(()) => Ok(Candidates::Literal(address)),
+            Err(refused) => Err(dns::refused(refused.class)),
+        }
+    }
+
+    fn take(&self, plan: &Plan<'_>) -> Option<Box<Connection>> {
+        let now_us = self.clock.monotonic_us();
+        let allowed = |address| match &plan.candidates {
+            Candidates::Literal(literal) => *literal == address,
+            Candidates::Resolved(addresses) => addresses.contains(address),
+        };
+        let taken = self.pool.borrow_mut().take(&plan.endpoint.target, now_us, allowed);
+        if taken.is_some() {
+            self.count(|counts| counts.reused += 1);
+        }
+        taken
+    }
+
+    async fn connect(
+        &self,
+        plan: &Plan<'_>,
+        progress: &mut Progress,
+    ) -> Result<Box<Connection>, Failure> {
+        let Some(token) = self.pool.borrow_mut().admit() else {
+            let text = "as many connections are in use as the settings allow";
+            return Err(Failure::ours(ErrorClass::LocalResource, text));
+        };
+        let destination = Destination {
+            addresses: match &plan.candidates {
+                Candidates::Literal(address) => smallvec![*address],
+                Candidates::Resolved(addresses) => addresses.to_try(),
+            },
+            port: plan.endpoint.target.port,
+            server_name: plan.form.server_name.as_ref(),
+        };
+        let connection = self.connector.connect(destination, token, progress).await?;
+        if let Candidates::Resolved(addresses) = &plan.candidates {
+            addresses.worked(connection.address());
+        }
+        self.count(|counts| counts.opened += 1);
+        Ok(Box::new(connection))
+    }
+
+    fn sign(&self, plan: &Plan<'_>) -> Signed {
+        Signed::new(plan.endpoint, plan.request, self.clock.now(), self.clock.wall())
+    }
+
+    /// Sends the request, takes in the response, and puts the connection back where it is fit.
+    async fn exchange(
+        &self,
+        mut connection: Box<Connection>,
+        plan: &Plan<'_>,
+        signed: &Signed,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        progress.stage = Stage::Waiting;
+        let sent_us = self.clock.monotonic_us();
+        let outgoing = signed.request(plan.form, &self.user_agent, plan.request.payload.clone());
+        let response = connection.send(outgoing).await.map_err(|error| Broken {
+            failure: Failure::exchange(&error),
+            unanswered: connection.is_unanswered(),
+        })?;
+        let now_us = self.clock.monotonic_us();
+        progress.phases.first_byte_us = micros(sent_us, now_us);
+        let (head, body) = response.into_parts();
+        progress.head(head.status, &head.headers, self.clock.wall());
+        // Both together are how responses are smuggled; the parser goes by the chunks, and what
+        // follows them is not to be trusted.
+        let ambiguous = head.headers.contains_key(TRANSFER_ENCODING)
+            && head.headers.contains_key(CONTENT_LENGTH);
+        let whole = self.read_body(&mut connection, body, progress).await;
+        if whole && !ambiguous && !self.closed.get() && connection.settle() {
+            let now_us = self.clock.monotonic_us();
+            self.pool.borrow_mut().put(&plan.endpoint.target, connection, now_us);
+        }
+        Ok(())
+    }
+
+    /// Reads the body to its end, up to the cap; whether the end was reached.
+    async fn read_body(
+        &self,
+        connection: &mut Connection,
+        mut body: Incoming,
+        progress: &mut Progress,
+    ) -> bool {
+        let mut left = self.body_bytes_max;
+        while let Some(frame) = connection.drive(body.frame()).await {
+            let Ok(frame) = frame else { return false };
+            // Trailers are read over.
+            let data: Bytes = frame.into_data().unwrap_or_default();
+            progress.body(&data);
+            match left.checked_sub(data.len()) {
+                Some(rest) => left = rest,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn overdue(&self, stage: Stage) -> Failure {
+        let waiting = match stage {
+            Stage::Resolving => "resolving the name",
+            Stage::Connecting => "connecting",
+            Stage::Waiting => "waiting for the response",
+            Stage::Reading => "reading the response body",
+        };
+        let limit = self.attempt_time_max.as_millis();
+        let text = format!("the attempt was not done within {limit} ms ({waiting})");
+        Failure::charged(ErrorClass::Timeout, text)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

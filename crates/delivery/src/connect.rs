@@ -1,0 +1,132 @@
+//! From vetted addresses to a connection: TCP, then TLS.
+//!
+//! Addresses are tried one after the other, each with its share of the time that is left, the
+//! last with all of it. That is less than happy eyeballs (RFC 8305), which would race families
+//! for the sake of a person who waits; a delivery does not, and one connection at a time is kinder
+//! to endpoints.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use posthaste_domain::ErrorClass;
+use rustls::pki_types::ServerName;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::clock::Clock;
+use crate::connection::{Connection, OpenToken, Socket, Stream, Wire};
+use crate::failure::{Failure, chain};
+use crate::progress::{Progress, Stage, micros};
+
+/// Makes connections.
+pub(crate) struct Connector {
+    pub(crate) tls: TlsConnector,
+    pub(crate) http: http1::Builder,
+    pub(crate) clock: Rc<dyn Clock>,
+    pub(crate) time_max: Duration,
+    pub(crate) head_bytes_max: usize,
+}
+
+/// Where a connection goes.
+pub(crate) struct Destination<'a> {
+    /// Vetted addresses, in the order of trying.
+    pub(crate) addresses: SmallVec<[IpAddr; 4]>,
+    pub(crate) port: u16,
+    /// Whom the certificate must name; none asks for no TLS.
+    pub(crate) server_name: Option<&'a ServerName<'static>>,
+}
+
+impl Connector {
+    /// Connects to the first address that takes a connection.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the last address, or that of the machine's own lack of resources.
+    pub(crate) async fn connect(
+        &self,
+        destination: Destination<'_>,
+        token: OpenToken,
+        progress: &mut Progress,
+    ) -> Result<Connection, Failure> {
+        progress.stage = Stage::Connecting;
+        let started_us = self.clock.monotonic_us();
+        let connected = self.connect_tcp(&destination, started_us).await;
+        let connected_us = self.clock.monotonic_us();
+        progress.phases.connect_us = micros(started_us, connected_us);
+        let wire = connected?;
+        let stream = match destination.server_name {
+            None => Stream::plain(&wire),
+            Some(name) => {
+                let left = self.time_left(started_us);
+                let secured = self.secure(&wire, name.clone(), left).await;
+                progress.phases.tls_us = micros(connected_us, self.clock.monotonic_us());
+                secured?
+            }
+        };
+        Connection::start(stream, wire, token, &self.http)
+            .await
+            .map_err(|error| Failure::exchange(&error))
+    }
+
+    async fn connect_tcp(
+        &self,
+        destination: &Destination<'_>,
+        started_us: u64,
+    ) -> Result<Rc<Wire>, Failure> {
+        let Destination { addresses, port, .. } = destination;
+        let mut failure = Failure::charged(ErrorClass::DnsNoAddress, "no address to connect to");
+        for (tried, address) in addresses.iter().enumerate() {
+            let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = self.time_left(started_us) / untried;
+            let target = SocketAddr::new(*address, *port);
+            match tokio::time::timeout(share, TcpStream::connect(target)).await {
+                Ok(Ok(tcp)) => {
+                    // Requests go out in one write; a socket that refuses the option still works.
+                    let _best_effort = tcp.set_nodelay(true);
+                    return Ok(Wire::new(tcp, *address, self.head_bytes_max));
+                }
+                Ok(Err(error)) => {
+                    if let Some(local) = Failure::local_resource(&error, *address) {
+                        return Err(local);
+                    }
+                    failure = refused(&error, target);
+                }
+                Err(_elapsed) => failure = self.timed_out(&format!("{target} did not answer")),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn secure(
+        &self,
+        wire: &Rc<Wire>,
+        name: ServerName<'static>,
+        left: Duration,
+    ) -> Result<Stream, Failure> {
+        let handshake = self.tls.connect(name, Socket(Rc::clone(wire)));
+        match tokio::time::timeout(left, handshake).await {
+            Ok(Ok(stream)) => Ok(Stream::tls(stream, wire)),
+            Ok(Err(error)) => Err(Failure::tls(&error)),
+            Err(_elapsed) => Err(self.timed_out("the TLS handshake did not end")),
+        }
+    }
+
+    fn time_left(&self, started_us: u64) -> Duration {
+        let spent = self.clock.monotonic_us().saturating_sub(started_us);
+        self.time_max.saturating_sub(Duration::from_micros(spent))
+    }
+
+    fn timed_out(&self, what: &str) -> Failure {
+        let limit = self.time_max.as_millis();
+        let text = format!("{what} within the {limit} ms for connecting");
+        Failure::charged(ErrorClass::ConnectTimeout, text)
+    }
+}
+
+fn refused(error: &io::Error, target: SocketAddr) -> Failure {
+    let text = format!("cannot connect to {target}: {}", chain(error));
+    Failure::charged(ErrorClass::ConnectFailed, text)
+}

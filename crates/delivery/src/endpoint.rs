@@ -1,0 +1,136 @@
+//! What is constant for an endpoint while its configuration stands: prepared once, used for every
+//! attempt, so that an attempt parses no URL and derives no key.
+//!
+//! Invariant: an endpoint whose target makes no HTTP request still exists; its attempts fail as
+//! `invalid_request`, because the tenant must see that in the attempt log.
+
+use std::fmt;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
+use posthaste_domain::{Host, SigningKey, SigningSecrets, TargetUrl, Timestamp};
+use rustls::pki_types::ServerName;
+use smallvec::SmallVec;
+
+/// A target with its signing keys, ready for requests.
+pub struct Endpoint {
+    pub(crate) target: TargetKey,
+    pub(crate) form: Result<Form, &'static str>,
+    current: SigningKey,
+    // Newest first, each with the time at which it ends.
+    previous: SmallVec<[(SigningKey, Timestamp); 1]>,
+}
+
+/// What connections are shared by: two endpoints with the same key use the same connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TargetKey {
+    pub(crate) https: bool,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+}
+
+/// The prebuilt parts of a request.
+pub(crate) struct Form {
+    pub(crate) uri: Uri,
+    pub(crate) host: HeaderValue,
+    /// Whom the certificate must name; none without TLS.
+    pub(crate) server_name: Option<ServerName<'static>>,
+}
+
+impl Endpoint {
+    /// Prepares requests to `target`, signed with `secrets`.
+    ///
+    /// Costs some microseconds (a key schedule per secret); keep the result for as long as the
+    /// tenant's record stays the same.
+    #[must_use]
+    pub fn new(target: &TargetUrl, secrets: &SigningSecrets) -> Self {
+        let previous = secrets.previous().iter();
+        Self {
+            target: TargetKey {
+                https: target.is_https(),
+                host: target.host().clone(),
+                port: target.port(),
+            },
+            form: Form::new(target),
+            current: SigningKey::new(secrets.current()),
+            previous: previous.map(|(secret, ends)| (SigningKey::new(secret), *ends)).collect(),
+        }
+    }
+
+    /// The keys that sign at `now`, newest first.
+    pub(crate) fn live_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        let older = self.previous.iter().filter(move |(_, ends)| now < *ends);
+        std::iter::once(&self.current).chain(older.map(|(key, _)| key))
+    }
+}
+
+/// Shows where to, never what with.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl Form {
+    fn new(target: &TargetUrl) -> Result<Self, &'static str> {
+        let path: PathAndQuery = target
+            .path_and_query()
+            .parse()
+            .map_err(|_| "path and query of the target URL make no HTTP request")?;
+        let host = HeaderValue::from_str(target.authority())
+            .map_err(|_| "the host of the target URL makes no Host header")?;
+        let server_name = if target.is_https() { Some(server_name(target.host())?) } else { None };
+        Ok(Self { uri: path.into(), host, server_name })
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, &'static str> {
+    Ok(match host {
+        Host::Name(name) => ServerName::try_from(name.to_string())
+            .map_err(|_| "the host of the target URL is no name that a certificate can have")?,
+        Host::V4(address) => ServerName::from(std::net::IpAddr::V4(*address)),
+        Host::V6(address) => ServerName::from(std::net::IpAddr::V6(*address)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_domain::WebhookSecret;
+
+    use super::*;
+
+    fn endpoint(url: &str) -> Endpoint {
+        let secrets = SigningSecrets::new(WebhookSecret::try_new("a-secret-of-ours").unwrap());
+        Endpoint::new(&TargetUrl::parse_stored(url).unwrap(), &secrets)
+    }
+
+    /// For every character that a target URL may have in path and query: it makes a request, and
+    /// stays as it was given.
+    #[test]
+    fn path_and_query_stay_as_given() {
+        let tail = "/a-._~!$&'()*+,;=:@/%41//./../?b=[]{}|^`?&%zz".replace("%zz", "%20");
+        let endpoint = endpoint(&format!("https://example.com{tail}"));
+        let form = endpoint.form.as_ref().map_err(|reason| *reason).unwrap();
+        assert_eq!(form.uri.to_string(), tail);
+    }
+
+    #[test]
+    fn the_host_header_leaves_out_the_usual_port() {
+        for (url, host) in [
+            ("https://example.com/x", "example.com"),
+            ("https://example.com:443/x", "example.com"),
+            ("http://example.com:443/x", "example.com:443"),
+            ("http://[2001:db8::1]:8080/x", "[2001:db8::1]:8080"),
+        ] {
+            let endpoint = endpoint(url);
+            let form = endpoint.form.as_ref().map_err(|reason| *reason).unwrap();
+            assert_eq!(form.host, host, "{url}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_path_nor_key() {
+        let text = format!("{:?}", endpoint("https://example.com/token-1234"));
+        assert!(text.contains("example.com") && !text.contains("token"), "{text}");
+    }
+}
