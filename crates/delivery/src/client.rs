@@ -127,7 +127,9 @@ impl Client {
         let user_agent = HeaderValue::from_str(&settings.user_agent)
             .map_err(|_| SettingsError::UserAgent(settings.user_agent.clone()))?;
         let mut http = http1::Builder::new();
+        // The first bounds what is buffered of an unfinished head, the second a finished one.
         http.max_buf_size(settings.response_head_bytes_max);
+        http.max_header_size(settings.response_head_bytes_max);
         let connector = Connector {
             tls: tls::connector(&settings.tls_roots, settings.tls_session_hosts_max)?,
             http,

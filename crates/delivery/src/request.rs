@@ -1,7 +1,7 @@
 //! One request: its headers, signed afresh, around a payload that is passed on untouched.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::Full;
 use posthaste_domain::{EventId, Timestamp, standard_signature, stripe_signature};
@@ -61,7 +61,7 @@ impl Signed {
         }
     }
 
-    /// The request; `Content-Length` is added where it is written.
+    /// The request; `Content-Length` is added by hyper, which knows the body.
     pub(crate) fn request(
         &self,
         form: &Form,
@@ -77,6 +77,10 @@ impl Signed {
         headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.clone());
         headers.insert(WEBHOOK_SIGNATURE, self.standard.clone());
         headers.insert(WEBHOOK_ATTEMPT, self.attempt.clone());
+        if payload.is_empty() {
+            // hyper leaves it out, and some servers then wait for a body (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut request = http::Request::new(Full::new(payload));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = form.uri.clone();

@@ -50,7 +50,7 @@ pub struct Settings {
     /// The limit for resolving a name.
     pub dns_timeout_ms: u64,
     /// The largest response head (status line and header fields, 1xx heads included); at least
-    /// 8 KiB. Up to one read buffer more may be looked at.
+    /// 8 KiB.
     pub response_head_bytes_max: usize,
     /// How much of a response body is read before the connection is closed instead.
     pub response_body_bytes_max: usize,
