@@ -14,13 +14,22 @@ use hyper::client::conn::http1;
 use posthaste_domain::ErrorClass;
 use rustls::pki_types::ServerName;
 use smallvec::SmallVec;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::debug;
 
 use crate::clock::Clock;
 use crate::connection::{Connection, OpenToken, Socket, Stream, Wire};
 use crate::failure::{Failure, chain};
 use crate::progress::{Progress, Stage, micros};
+
+/// How long the peer's machine may leave what we send unacknowledged. One that vanished without a
+/// word (a NAT forgot it, it lost power) is noticed well before the attempt's deadline, so that a
+/// request on a reused connection still goes out again on a fresh one. Being slow to answer is
+/// another matter: the machine acknowledges what its server has not read yet.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
 /// Makes connections.
 pub(crate) struct Connector {
@@ -84,8 +93,7 @@ impl Connector {
             let target = SocketAddr::new(*address, *port);
             match tokio::time::timeout(share, TcpStream::connect(target)).await {
                 Ok(Ok(tcp)) => {
-                    // Requests go out in one write; a socket that refuses the option still works.
-                    let _best_effort = tcp.set_nodelay(true);
+                    tune(&tcp);
                     return Ok(Wire::new(tcp, *address, self.head_bytes_max));
                 }
                 Ok(Err(error)) => {
@@ -123,6 +131,18 @@ impl Connector {
         let limit = self.time_max.as_millis();
         let text = format!("{what} within the {limit} ms for connecting");
         Failure::charged(ErrorClass::ConnectTimeout, text)
+    }
+}
+
+/// Options that make things better where they can be set, and are not missed where not.
+fn tune(tcp: &TcpStream) {
+    let socket = SockRef::from(tcp);
+    // Requests go out in one write, so that waiting for more only costs time.
+    let set = socket.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let set = set.and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
+    if let Err(error) = set {
+        debug!(%error, "cannot set a socket option");
     }
 }
 
