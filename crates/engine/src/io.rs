@@ -13,11 +13,22 @@ pub struct Delivery {
     pub(crate) generation: u32,
 }
 
+impl Delivery {
+    /// A number that no other held delivery has, small and used again: fit for a slot in a table.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+}
+
 /// A fact for the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// These deliveries are owed, durable in the store, and may be new to the engine. Duplicates
     /// of what it holds are ignored; a higher round replaces what it holds.
+    ///
+    /// An arrival must come before [`Input::Settled`] of the same delivery and round: the engine
+    /// forgets what is settled, and would take a late arrival for a new one and attempt it again.
     Arrived(Vec<Owed>),
     /// The store has fresh deliveries of this endpoint, from this event on, that nobody handed
     /// over (no room in the inbox, or the process has just started).
@@ -75,8 +86,17 @@ pub enum Input {
         /// What it came to.
         attempt: Attempt,
     },
-    /// A settlement is durable, or the store dropped it because it knows better.
+    /// A settlement is durable. A read that is ordered after this must see it.
+    ///
+    /// Where the driver does not tell [`Input::Superseded`] apart, it may say this instead; the
+    /// price is an attempt too many where a timer fires before the later round is heard of.
     Settled {
+        /// Which delivery.
+        delivery: Delivery,
+    },
+    /// The store dropped a settlement because it holds a later round or a final status. A later
+    /// round is handed over by [`Input::Arrived`] or [`Input::Behind`], before or after this.
+    Superseded {
         /// Which delivery.
         delivery: Delivery,
     },

@@ -1,3 +1,21 @@
-//! The sans-IO delivery engine of one shard.
+//! The sans-IO delivery engine of one shard: who is attempted next, and what becomes of it.
+//!
+//! The engine decides; it never waits, reads a clock, draws entropy or touches a socket. Facts
+//! come in by [`Engine::handle`], orders go out by [`Engine::poll_effect`], the next deadline by
+//! [`Engine::next_wakeup`]. One owner, no locks, all collections bounded by [`Settings`].
+
+mod engine;
 mod io;
+mod settings;
+mod stats;
+
+pub use engine::Engine;
 pub use io::{Delivery, Effect, Input};
+pub use settings::{
+    Backoff, DEFAULT_BACKLOG_READ_MAX, DEFAULT_BACKLOG_READS_MAX, DEFAULT_HELD_MAX,
+    DEFAULT_HELD_PER_ENDPOINT_MAX, DEFAULT_IN_FLIGHT_MAX, DEFAULT_IN_FLIGHT_PER_ENDPOINT_MAX,
+    DEFAULT_NOT_CHARGED_BACKOFF, DEFAULT_PAYLOAD_BYTES_MAX, DEFAULT_SETTLING_MAX,
+    DEFAULT_STORE_BACKOFF, DEFAULT_TIMERS_HELD_MAX, DEFAULT_TIMERS_READ_MAX,
+    DEFAULT_TIMERS_WINDOW_MS, Settings, SettingsError,
+};
+pub use stats::Stats;
