@@ -5,6 +5,7 @@ Standard library only. Everything listens on loopback, on ports that the system 
 
 import http.client
 import json
+import os
 import queue
 import secrets
 import signal
@@ -107,8 +108,15 @@ class Daemon:
         command = [self.binary, "serve", "--data-dir", Path(self.folder.name) / "data"]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
+        # The daemon takes every variable of this prefix for a setting; ours are the tests' own.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

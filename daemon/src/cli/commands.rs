@@ -1,0 +1,100 @@
+//! The commands that need no running instance: check, config, key, completions.
+//!
+//! Each prints to standard output what was asked for and to standard error what is wrong, and
+//! gives the exit code. A reader that goes away early (`posthaste config | head`) is no fault.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use posthaste_domain::ApiKey;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::{Cli, EXIT_CONFIG, Format, Settings, ShowConfig};
+use crate::config::problem::Problems;
+use crate::config::{self, Loaded, host};
+
+/// Exit code where the operating system cannot do what every program needs (`EX_OSERR`).
+const EXIT_SYSTEM: u8 = 71;
+/// Exit code where what was asked for could not be written (`EX_IOERR`).
+const EXIT_OUTPUT: u8 = 74;
+
+/// Reads the configuration.
+///
+/// # Errors
+/// The exit code, after all problems have been printed.
+pub fn load(settings: &Settings) -> Result<Loaded, ExitCode> {
+    config::load(settings.sources()).map_err(|problems| refuse(&problems))
+}
+
+/// `posthaste check`: whether the configuration can be used on this machine.
+#[must_use]
+pub fn check(settings: &Settings) -> ExitCode {
+    let loaded = match load(settings) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let (problems, more) = host::examine(&loaded);
+    if let Some(problems) = Problems::of(problems) {
+        return refuse(&problems);
+    }
+    let notes = loaded.notes.iter().chain(&more).map(|note| format!("note: {note}\n"));
+    print(&format!("{}configuration ok\n", notes.collect::<String>()))
+}
+
+/// `posthaste config`: the effective settings, or the commented example.
+#[must_use]
+pub fn show_config(arguments: &ShowConfig) -> ExitCode {
+    let ShowConfig { settings, format, example } = arguments;
+    if *example {
+        return print(&config::defaults().to_example());
+    }
+    match (load(settings), format) {
+        (Ok(loaded), Format::Toml) => print(&loaded.listing.to_toml()),
+        (Ok(loaded), Format::Json) => print(&format!("{:#}\n", loaded.listing.to_json())),
+        (Err(code), _) => code,
+    }
+}
+
+/// `posthaste key`: a new API key.
+#[must_use]
+pub fn make_key() -> ExitCode {
+    let mut entropy = [0; 32];
+    if SystemRandom::new().fill(&mut entropy).is_err() {
+        complain("the system has no random numbers to make a key of");
+        return ExitCode::from(EXIT_SYSTEM);
+    }
+    print(&format!("{}\n", ApiKey::from_entropy(&entropy).expose()))
+}
+
+/// `posthaste completions`: what a shell needs to complete our command line.
+#[must_use]
+pub fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "posthaste", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Prints all problems; the exit code for them.
+fn refuse(problems: &Problems) -> ExitCode {
+    complain(&problems.to_string());
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn complain(text: &str) {
+    // Where standard error is closed, the exit code has to say it.
+    drop(writeln!(io::stderr().lock(), "posthaste: {text}"));
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write the output: {error}"));
+            ExitCode::from(EXIT_OUTPUT)
+        }
+    }
+}
