@@ -5,11 +5,21 @@
 //! [`Engine::next_wakeup`]. One owner, no locks, all collections bounded by [`Settings`].
 
 mod engine;
+mod invariants;
 mod io;
 mod settings;
 mod stats;
 
+mod calendar;
+mod chance;
+mod directory;
+mod guard;
+mod list;
+mod pause;
+mod table;
+
 pub use engine::Engine;
+pub use invariants::{Broken, Invariant};
 pub use io::{Delivery, Effect, Input};
 pub use settings::{
     Backoff, DEFAULT_BACKLOG_READ_MAX, DEFAULT_BACKLOG_READS_MAX, DEFAULT_HELD_MAX,

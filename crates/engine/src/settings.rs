@@ -2,8 +2,8 @@
 //! default's reason.
 //!
 //! Relations between the numbers are checked once, by [`Settings::checked`], for whoever reads
-//! them from a person. The engine itself refuses nothing: it takes a limit of 0 as 1, since a
-//! limit of 0 would owe deliveries for ever.
+//! them from a person. The engine itself refuses nothing: it takes a limit that is too small to
+//! make progress as the smallest that does (0 in flight as 1), since it would owe for ever.
 
 use posthaste_domain::RetrySchedule;
 use thiserror::Error;
@@ -173,7 +173,7 @@ impl Settings {
         Ok(self)
     }
 
-    const fn counts(&self) -> [(&'static str, usize); 8] {
+    const fn counts(&self) -> [(&'static str, usize); 9] {
         [
             ("in_flight_max", self.in_flight_max),
             ("in_flight_per_endpoint_max", self.in_flight_per_endpoint_max),
@@ -183,6 +183,7 @@ impl Settings {
             ("timers_held_max", self.timers_held_max),
             ("timers_read_max", self.timers_read_max),
             ("backlog_read_max", self.backlog_read_max),
+            ("backlog_reads_max", self.backlog_reads_max),
         ]
     }
 
