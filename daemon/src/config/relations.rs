@@ -73,11 +73,13 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
-fn limits(config: &Config) -> [AtMost; 7] {
+fn limits(config: &Config) -> [AtMost; 8] {
     let Config { delivery, engine, drain, retention, .. } = config;
     let at_most = |small, large, because| AtMost { small, large, because };
     let in_flight = ("delivery.in-flight-max", wide(delivery.in_flight_max));
     let connections = ("delivery.connections-max", wide(delivery.connections_max));
+    // One a processor: a machine with more of them than attempts is not configured, but found.
+    let shards = engine.shards.map_or(1, |shards| wide(shards.get()));
     let attempt = ("delivery.attempt-timeout", delivery.attempt_timeout_ms);
     let per_endpoint =
         ("delivery.in-flight-per-endpoint-max", wide(delivery.in_flight_per_endpoint_max));
@@ -94,6 +96,7 @@ fn limits(config: &Config) -> [AtMost; 7] {
             ("drain.timeout", drain.timeout_ms),
             "a stop would cut off attempts that are in time",
         ),
+        at_most(("engine.shards", shards), in_flight, "each shard needs one to do anything"),
         at_most(in_flight, connections, "every attempt needs a connection"),
         at_most(per_endpoint, in_flight, "an endpoint cannot have more than all together"),
         at_most(per_endpoint, held_per_endpoint, "what is in flight is in memory"),

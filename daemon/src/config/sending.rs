@@ -17,6 +17,8 @@ use super::reader::Section;
 const USER_AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
 /// As [`RetrySchedule`] has it.
 const DELAYS_MAX: usize = 100;
+/// Deliveries in memory: as the engine has it.
+const HELD_MAX: u64 = 10_000_000;
 
 /// `[delivery]`: how deliveries are made, and where they may go.
 #[derive(Clone, Debug)]
@@ -85,7 +87,7 @@ impl Delivery {
             idle_per_target_max: s.key(
                 "idle-per-target-max",
                 Count::new(0..=10_000),
-                "32",
+                "64",
                 "Connections kept without use for one target: as many as it has attempts in \
                  flight.",
             ),
@@ -106,9 +108,9 @@ impl Delivery {
             in_flight_per_endpoint_max: s.key(
                 "in-flight-per-endpoint-max",
                 Count::new(1..=100_000),
-                "32",
+                "64",
                 "Attempts at the same time to one endpoint, so that no receiver is overrun. With \
-                 50 ms an answer this is 640 a second.",
+                 50 ms an answer this is 1,280 a second.",
             ),
             address_policy: AddressPolicy {
                 allow: s.key(
@@ -227,14 +229,14 @@ impl Engine {
             ),
             held_max: s.key(
                 "held-max",
-                Count::new(1..=100_000_000),
+                Count::new(1..=HELD_MAX),
                 "65536",
                 "Deliveries in memory, without their payloads, in the whole process; all others \
-                 wait on disk. Each takes some 300 bytes.",
+                 wait on disk. Each takes some 150 bytes.",
             ),
             held_per_endpoint_max: s.key(
                 "held-per-endpoint-max",
-                Count::new(1..=100_000_000),
+                Count::new(1..=HELD_MAX),
                 "8192",
                 "Deliveries of one endpoint in memory: an eighth, so that one dead or flooded \
                  endpoint does not push the others out.",
@@ -255,10 +257,10 @@ impl Engine {
             ),
             timers_held_max: s.key(
                 "timers-held-max",
-                Count::new(1..=100_000_000),
-                "65536",
+                Count::new(1..=HELD_MAX),
+                "200000",
                 "Retries in memory that wait for their time, in the whole process. Each takes \
-                 some 100 bytes; millions can wait on disk.",
+                 some 150 bytes; millions can wait on disk.",
             ),
         }
     }
