@@ -45,9 +45,12 @@ pub struct Requeued {
 /// The DLQ.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
-    /// The oldest dead letters by event id, at most `limit`.
+    /// The oldest dead letters, at most `limit`: by event id within a tenant, and with
+    /// [`Scope::All`] tenant by tenant, in the order of their ids.
     async fn list(&self, scope: &Scope, limit: usize) -> Result<Vec<DeadLetter>, PortError>;
-    /// Requeues the oldest, at most `max`, `batch` at a time (one durable step each).
+    /// Requeues the oldest, at most `max`, `batch` at a time (one durable step each). Each starts
+    /// a fresh round as with [`crate::EventStore::retry`], and the [`crate::ArrivalSink`] has
+    /// heard of it when the call returns.
     async fn requeue(
         &self,
         scope: &Scope,
@@ -55,6 +58,7 @@ pub trait DeadLetters: Send + Sync {
         max: usize,
         at: Timestamp,
     ) -> Result<Requeued, PortError>;
-    /// Makes everything in the scope's DLQ PURGED, row by row; says how many.
+    /// Makes everything in the scope's DLQ PURGED, row by row; says how many. A purged event stays
+    /// readable until it expires.
     async fn purge(&self, scope: &Scope, at: Timestamp) -> Result<u64, PortError>;
 }

@@ -11,7 +11,8 @@ use crate::PortError;
 pub struct NewEvent {
     /// Whose.
     pub tenant: TenantId,
-    /// Its id, made by the caller; carries the time of acceptance.
+    /// Its id, made by the caller; carries the time of acceptance. The caller answers for its
+    /// being new: no adapter looks.
     pub id: EventId,
     /// The bytes to deliver.
     pub payload: Bytes,
@@ -19,7 +20,8 @@ pub struct NewEvent {
     pub idempotency: Option<Idempotency>,
 }
 
-/// An `Idempotency-Key`, as the store sees it. A claim holds for 24 h from its first use.
+/// An `Idempotency-Key`, as the store sees it. A claim holds for [`crate::CLAIM_KEPT_MS`] from
+/// its first use, by the creation times of the ids; then the key may be used afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// SHA-256 of the header's value; the store scopes it by tenant.
@@ -33,7 +35,8 @@ pub struct Idempotency {
 pub enum Acceptance {
     /// Stored, durable.
     Accepted(EventId),
-    /// The same key and body came before; this was its event.
+    /// The same key and body came before, in an earlier call or earlier in this one; this was its
+    /// event.
     Replayed(EventId),
     /// The same key came before with another body.
     Conflict,
@@ -50,7 +53,7 @@ pub struct EventSummary {
     pub status: EventStatus,
     /// Attempts that the current round has finished.
     pub attempts: u32,
-    /// When the last attempt started.
+    /// When the last attempt started, in whichever round.
     pub last_attempt_at: Option<Timestamp>,
 }
 
@@ -70,9 +73,9 @@ pub struct EventDetail {
     pub summary: EventSummary,
     /// The bytes as received.
     pub payload: Bytes,
-    /// The last attempt's error, in one line.
+    /// The last attempt's error, in one line; none after a success, or before any attempt.
     pub error: Option<Box<str>>,
-    /// When the next attempt is due, where one waits.
+    /// When the retry that the event waits for is (or was) due; none where it waits for none.
     pub next_attempt_at: Option<Timestamp>,
     /// All attempts of all rounds, oldest first.
     pub log: Vec<LoggedAttempt>,
@@ -97,7 +100,8 @@ pub struct ListQuery {
 pub struct EventPage {
     /// The events.
     pub events: Vec<EventSummary>,
-    /// Where the next page begins ([`ListQuery::before`]); none where this was the last.
+    /// Where the next page begins ([`ListQuery::before`]): the last id of this one; none where
+    /// nothing follows.
     pub next: Option<EventId>,
 }
 
@@ -108,7 +112,8 @@ pub enum Retried {
     Requeued,
     /// This tenant has no such event.
     NotFound,
-    /// The event is neither FAILED nor DLQ but this.
+    /// The event is neither FAILED nor DLQ but this, as a view at the same time shows it: a retry
+    /// that is due is PENDING.
     NotRetryable(EventStatus),
 }
 
@@ -127,7 +132,9 @@ pub trait EventStore: Send + Sync {
     ) -> Result<Option<EventDetail>, PortError>;
     /// A page of a tenant's events.
     async fn list(&self, tenant: &TenantId, query: ListQuery) -> Result<EventPage, PortError>;
-    /// Starts a fresh round for a FAILED or DLQ event; due at once.
+    /// Starts a fresh round for a FAILED or DLQ event: the next round's number, no attempts, no
+    /// interruptions, fresh and due at once, no end. When the call returns it is durable, and the
+    /// delivery has been handed to the [`crate::ArrivalSink`].
     async fn retry(
         &self,
         tenant: &TenantId,

@@ -17,7 +17,8 @@ use crate::PortError;
 pub enum Settled {
     /// Durable (or, for a delivered mark, on its way: losing it in a crash costs a duplicate).
     Settled,
-    /// The store holds a later round, or a final status: the outcome was dropped.
+    /// The outcome was dropped: the store holds another round or a final status, or it does not
+    /// hold the delivery in the way that the settlement says, or not at all.
     Superseded,
 }
 
@@ -52,7 +53,8 @@ pub struct Backlog {
 pub struct TimerPage {
     /// The deliveries, without payload.
     pub owed: Vec<Owed>,
-    /// Where to go on, where `max` cut the page; none where everything up to `until` was read.
+    /// The place of the last one, where `max` cut the page; none where everything up to `until`
+    /// was read.
     pub next: Option<TimerPosition>,
 }
 
@@ -78,8 +80,10 @@ pub struct Arrival {
 
 /// Hears of deliveries that have just become owed, after they are durable.
 ///
-/// Called by the store's writer; must not block. A sink that has no room forgets the delivery but
-/// remembers that its endpoint has one at that id in the store (the store still has it).
+/// Called by the store's writer, in the order in which the deliveries became owed, and before any
+/// settlement of theirs is answered; must not block, and must not call the store. A sink that has
+/// no room forgets the delivery but remembers that its endpoint has one at that id in the store
+/// (the store still has it).
 pub trait ArrivalSink: Send + Sync {
     /// These are owed now.
     fn arrived(&self, arrivals: Vec<Arrival>);
@@ -89,6 +93,7 @@ pub trait ArrivalSink: Send + Sync {
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Makes outcomes durable, each atomically, all in one batch; one answer for each in order.
+    /// They take effect in that order, so that one may follow from another of the same batch.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, PortError>;
     /// Fresh deliveries of one endpoint from event `from` on (inclusive), at most `max`.
     async fn backlog(
@@ -99,7 +104,8 @@ pub trait Journal: Send + Sync {
         max: usize,
     ) -> Result<Backlog, PortError>;
     /// A shard's timers after `from` (exclusive) with due times up to `until` (inclusive), at most
-    /// `max`.
+    /// `max`: by due time, then tenant by tenant, then by event id. The order of tenants is the
+    /// store's own; `from` need not name a timer that exists.
     async fn timers(
         &self,
         shard: ShardSpec,

@@ -12,6 +12,7 @@ pub mod memory;
 mod dead_letters;
 mod error;
 mod events;
+mod expiry;
 mod journal;
 mod tenants;
 
@@ -21,6 +22,7 @@ pub use events::{
     Acceptance, EventDetail, EventPage, EventStore, EventSummary, Idempotency, ListQuery,
     LoggedAttempt, NewEvent, Retried,
 };
+pub use expiry::{CLAIM_KEPT_MS, DEAD_KEPT_MS, DELIVERED_KEPT_MS, Expiry};
 pub use journal::{
     Arrival, ArrivalSink, Backlog, Journal, OwedEndpoint, Settled, ShardSpec, TimerPage,
 };

@@ -105,11 +105,11 @@ pub trait TenantStore: Send + Sync {
     ) -> Result<Option<Arc<TenantRecord>>, PortError>;
     /// Who a key belongs to; none where the key was never made.
     async fn identity(&self, key: &KeyHash) -> Result<Option<Identity>, PortError>;
-    /// Adds a live key; false where there is no such tenant.
+    /// Adds a live key, which nobody has had before; false where there is no such tenant.
     async fn add_key(&self, id: &TenantId, key: KeyHash, at: Timestamp) -> Result<bool, PortError>;
     /// A tenant's keys, oldest first.
     async fn keys(&self, id: &TenantId) -> Result<Vec<KeyRecord>, PortError>;
-    /// Revokes a key; false where this tenant has no such key.
+    /// Revokes a key, for good; false where this tenant has no such key. Revoking twice is once.
     async fn revoke_key(&self, id: &TenantId, key: &KeyHash) -> Result<bool, PortError>;
     /// Whether the receiver takes webhooks; true until somebody says otherwise.
     async fn reception_enabled(&self) -> Result<bool, PortError>;

@@ -1,0 +1,3 @@
+//! The reference adapter under the contract's suite.
+
+mod memory;
