@@ -148,6 +148,8 @@ impl Engine {
             }
             Input::Drain => self.drain(),
         }
+        self.backlogs.unseen = self.backlogs.queue.len();
+        self.overdue.stirred = true;
         self.restore_invariants();
     }
 

@@ -20,9 +20,6 @@ use crate::table::Lane;
 
 /// Endpoints looked at in one step, so that ten thousand that wait for room cost no step much.
 const LOOKS_MAX: usize = 64;
-/// How soon to look again at endpoints that wait for room, in milliseconds, if nothing else
-/// happens.
-const LOOK_AGAIN_MS: u64 = 20;
 
 /// What is known of all backlogs together.
 #[derive(Debug, Default)]
@@ -35,6 +32,9 @@ pub(crate) struct Backlogs {
     pub(crate) behind: usize,
     /// After the store could not read.
     pub(crate) pause: Pause,
+    /// Endpoints in the queue that have not been looked at since the last input. Only an input
+    /// makes room, so one look after each is enough.
+    pub(crate) unseen: usize,
 }
 
 impl Engine {
@@ -81,10 +81,11 @@ impl Engine {
         if self.backlogs.pause.lasts(self.now).is_some() {
             return;
         }
-        for _ in 0..self.backlogs.queue.len().min(LOOKS_MAX) {
+        for _ in 0..self.backlogs.unseen.min(LOOKS_MAX) {
             if self.backlogs.reads >= self.settings.backlog_reads_max {
                 return;
             }
+            self.backlogs.unseen -= 1;
             let Some(endpoint) = self.backlogs.queue.pop_front() else { return };
             self.directory[endpoint].in_backlog_queue = false;
             match (self.directory[endpoint].behind_from, self.backlog_room(endpoint)) {
@@ -117,12 +118,11 @@ impl Engine {
         low.then(|| limit - held)
     }
 
-    /// When to look again, where endpoints wait.
+    /// When to look on, where endpoints wait.
     pub(super) fn backlog_wakeup(&self) -> Option<posthaste_domain::Timestamp> {
         let backlogs = &self.backlogs;
-        let waits = !backlogs.queue.is_empty() && backlogs.reads < self.settings.backlog_reads_max;
-        let again = self.now.plus_millis(LOOK_AGAIN_MS);
-        waits.then(|| backlogs.pause.lasts(self.now).unwrap_or(again))
+        let waits = backlogs.unseen > 0 && backlogs.reads < self.settings.backlog_reads_max;
+        waits.then(|| backlogs.pause.lasts(self.now).unwrap_or(self.now))
     }
 
     /// Takes in an answer of the store.

@@ -35,6 +35,9 @@ pub(crate) struct Overdue {
     pass: u32,
     scan: Option<Scan>,
     next_at: Timestamp,
+    /// Whether anything has come in since nobody had room. Only an input makes room, so until
+    /// then there is nothing to look for.
+    pub(crate) stirred: bool,
 }
 
 /// A pass that is under way.
@@ -65,11 +68,14 @@ impl Engine {
     /// Where to look next for what was left, if it is time and somebody has room for it.
     pub(super) fn next_overdue_page(&mut self) -> Option<TimerPosition> {
         let from = self.overdue.from.as_ref()?;
-        if self.overdue.scan.is_none() && self.now < self.overdue.next_at {
+        if self.overdue.scan.is_none()
+            && (self.now < self.overdue.next_at || !self.overdue.stirred)
+        {
             return None;
         }
         if !self.overdue.endpoints.iter().any(|endpoint| self.fits(*endpoint, Lane::Retry)) {
             self.end_pass_early();
+            self.overdue.stirred = false;
             return None;
         }
         if self.overdue.scan.is_none() {
@@ -144,7 +150,7 @@ impl Engine {
     pub(super) fn overdue_wakeup(&self) -> Option<Timestamp> {
         let overdue = &self.overdue;
         let next = if overdue.scan.is_some() { self.now } else { overdue.next_at };
-        overdue.from.is_some().then_some(next)
+        (overdue.from.is_some() && (overdue.stirred || overdue.scan.is_some())).then_some(next)
     }
 }
 

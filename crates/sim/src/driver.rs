@@ -1,0 +1,295 @@
+//! The driver's turns: inputs into the engine, orders out of it, each judged as it comes.
+
+use posthaste_domain::{Attempt, DeliveryKey, PhaseTimings, Timestamp, Verdict};
+use posthaste_engine::{Delivery, Effect, Input, Invariant};
+
+use crate::endpoint::{Fate, Try};
+use crate::mutant::Mutant;
+use crate::process::{Happening, Hold, Op, Process, Read};
+use crate::store::Status;
+use crate::trace::Step;
+use crate::world::{World, Wrong};
+
+/// An engine that wants so many turns in a row at one time, with nothing new, spins.
+const IDLE_TURNS_MAX: u64 = 200;
+
+/// An attempt as the engine orders it.
+struct Order {
+    delivery: Delivery,
+    key: DeliveryKey,
+    round: u32,
+    number: u32,
+    payload: bytes::Bytes,
+}
+
+impl World<'_> {
+    /// One turn of the driver.
+    pub(crate) fn turn(&mut self) -> Result<(), Wrong> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.turn_at = None;
+        process.turns += 1;
+        self.counts.turns += 1;
+        let news = self.feed(&mut process);
+        self.trace.note(self.now, Step::Turn, None, [news, 0]);
+        process.idle_turns = if news == 0 { process.idle_turns + 1 } else { 0 };
+        let carried_out = self.carry_out(process)?;
+        if carried_out {
+            return self.finish_drain();
+        }
+        Ok(())
+    }
+
+    /// Hands everything that waits to the engine; says how much that was.
+    fn feed(&self, process: &mut Process) -> u64 {
+        let now = self.now;
+        let Process { engine, inbox, answers, .. } = process;
+        let arrived = std::mem::take(&mut inbox.arrived);
+        let mut news = arrived.len() as u64 + answers.len() as u64 + inbox.behind.len() as u64;
+        if !arrived.is_empty() {
+            engine.handle(now, Input::Arrived(arrived));
+        }
+        while let Some(((tenant, endpoint), from)) = inbox.behind.pop_first() {
+            engine.handle(now, Input::Behind { tenant, endpoint, from });
+        }
+        for input in answers.drain(..) {
+            engine.handle(now, input);
+        }
+        if engine.next_wakeup().is_some_and(|at| at <= now) {
+            news += u64::from(engine.next_wakeup() < Some(now));
+            engine.on_wakeup(now);
+        }
+        news
+    }
+
+    /// Carries out what the engine orders; says whether the process has drained.
+    fn carry_out(&mut self, mut process: Process) -> Result<bool, Wrong> {
+        let mut orders = 0;
+        let mut writes = Vec::new();
+        while let Some(effect) = process.engine.poll_effect() {
+            orders += 1;
+            match effect {
+                Effect::Attempt { delivery, key, round, number, payload, .. } => {
+                    let order = Order { delivery, key, round, number, payload };
+                    self.start_attempt(&mut process, order)?;
+                }
+                Effect::Settle { delivery, settlement } => {
+                    if self.is_mutant(Mutant::AckBeforeCommit) {
+                        process.register.remove(&settlement.key);
+                        process.answers.push_back(Input::Settled { delivery });
+                    }
+                    writes.push(Op::Settle { delivery, settlement });
+                }
+                Effect::LoadPayload { delivery, key } => {
+                    self.trace.note(self.now, Step::Load, Some(&key), [0, 0]);
+                    self.order(Read::Payload { delivery, key });
+                }
+                Effect::ReadBacklog { tenant, endpoint, from, max } => {
+                    self.trace.note(self.now, Step::ReadBacklog, None, [max as u64, 0]);
+                    self.order(Read::Backlog { site: (tenant, endpoint), from, max });
+                }
+                Effect::ReadTimers { from, until, max } => {
+                    let numbers = [from.due.as_millis(), until.as_millis()];
+                    self.trace.note(self.now, Step::ReadTimers, None, numbers);
+                    self.order(Read::Timers { from, until, max });
+                }
+            }
+        }
+        if orders > 0 {
+            process.idle_turns = 0;
+        }
+        if process.idle_turns > IDLE_TURNS_MAX {
+            return Err(format!("the engine spins: {:?}", process.engine.stats()));
+        }
+        self.check(&process)?;
+        let drained = process.draining && process.engine.is_drained();
+        let wakeup = process.engine.next_wakeup();
+        let answered = !process.answers.is_empty();
+        let later = wakeup.is_none_or(|at| at > self.now);
+        process.idle_turns = if later { 0 } else { process.idle_turns };
+        self.process = Some(process);
+        writes.into_iter().for_each(|op| self.write(op));
+        if answered {
+            self.wake(self.now.plus_millis(1));
+        }
+        if let Some(at) = wakeup {
+            self.wake(at);
+        }
+        Ok(drained)
+    }
+
+    /// What the engine promises, after a turn.
+    fn check(&self, process: &Process) -> Result<(), Wrong> {
+        let engine = &process.engine;
+        let violations = engine.stats().invariant_violations;
+        if violations > 0 {
+            return Err(format!("the engine counts {violations} broken invariants"));
+        }
+        if !process.turns.is_multiple_of(self.plan.check_every) {
+            return Ok(());
+        }
+        engine.check().map_err(|broken| broken.to_string())?;
+        let lost = self.store.all_owed().find(|owed| {
+            !engine.accounts_for(owed)
+                && !process.inbox.accounts_for(owed)
+                && !process.is_announced(owed)
+        });
+        match lost {
+            Some(owed) => Err(format!("{}: forgotten: {owed:?}", Invariant::NothingForgotten)),
+            None => Ok(()),
+        }
+    }
+
+    fn start_attempt(&mut self, process: &mut Process, order: Order) -> Result<(), Wrong> {
+        self.judge_order(process, &order)?;
+        let Order { delivery, key, round, number, .. } = order;
+        self.counts.attempts += 1;
+        self.trace.note(self.now, Step::Attempt, Some(&key), [round.into(), number.into()]);
+        let site = (key.tenant.clone(), key.endpoint);
+        *process.flights_of.entry(site).or_default() += 1;
+        process.flights.insert(key.clone(), delivery);
+        process.register.insert(key.clone(), (round, number));
+        let fate = self.draw_fate(&key, number);
+        let life = process.life;
+        if fate.reaches {
+            let ms = self.chance.within((0, fate.takes_ms.min(50)));
+            let survives = self.chance.permille(500);
+            self.after(ms, Happening::Reach { life, survives, key: key.clone(), round, number });
+        }
+        let attempt = Attempt {
+            number,
+            at: self.now,
+            duration_ms: u32::try_from(fate.takes_ms).expect("an attempt ends in time"),
+            status_code: None,
+            verdict: fate.verdict,
+            error: None,
+            response: bytes::Bytes::new(),
+            phases: PhaseTimings::default(),
+        };
+        self.after(fate.takes_ms, Happening::End { life, delivery, key, attempt });
+        Ok(())
+    }
+
+    fn draw_fate(&mut self, key: &DeliveryKey, number: u32) -> Fate {
+        let now = self.now;
+        let ill = |(from, until): &(Timestamp, Timestamp)| *from <= now && now < *until;
+        if !self.is_calm() && self.plan.local_faults.iter().any(ill) {
+            return Fate::not_charged(&mut self.chance);
+        }
+        let calm = self.is_calm();
+        let place = self.accepted.get(key).map(|place| self.plan.places[*place].behaviour);
+        let behaviour = place.expect("only what was accepted is attempted");
+        behaviour.meet(Try { now, number, calm }, &mut self.chance)
+    }
+
+    /// Whether this attempt may start now, as the store and the world see it.
+    fn judge_order(&mut self, process: &Process, order: &Order) -> Result<(), Wrong> {
+        let Order { key, round, number, payload, .. } = order;
+        let named = |invariant: Invariant, what: &str| {
+            Err(format!("{invariant}: {what}: attempt {number} of round {round} of {key:?}"))
+        };
+        if process.draining {
+            return named(Invariant::NoAttemptAfterDrain, "started");
+        }
+        if process.flights.contains_key(key) {
+            return named(Invariant::OnePlace, "already in flight");
+        }
+        let settings = &self.plan.settings;
+        let site = (key.tenant.clone(), key.endpoint);
+        let of_site = process.flights_of.get(&site).copied().unwrap_or(0);
+        if process.flights.len() >= settings.in_flight_max
+            || of_site >= settings.in_flight_per_endpoint_max
+        {
+            return named(Invariant::WithinCaps, "one too many in flight");
+        }
+        let Some(row) = self.store.rows.get(key) else {
+            return named(Invariant::ExactRecovery, "not in the store");
+        };
+        if payload != &row.payload {
+            return named(Invariant::ExactRecovery, "another payload");
+        }
+        if row.round > *round {
+            self.counts.overtaken += 1;
+            return Ok(());
+        }
+        let Status::Owed(owed_as) = row.status else {
+            return named(Invariant::ExactRecovery, "settled already");
+        };
+        if (row.round, row.attempts + 1) != (*round, *number) {
+            return named(Invariant::ExactRecovery, "not the next one");
+        }
+        let due = match owed_as {
+            posthaste_domain::OwedAs::Timer(due) => due,
+            posthaste_domain::OwedAs::Fresh => Timestamp::ZERO,
+        };
+        let hold = process.holds.get(&site).filter(|hold| hold.turn < process.turns);
+        let hold_until = hold.map_or(Timestamp::ZERO, |hold| hold.until);
+        if self.now < due.max(hold_until) {
+            return named(Invariant::NeverEarly, "too early");
+        }
+        self.judge_lateness(process, due.max(hold_until), order)
+    }
+
+    fn judge_lateness(
+        &self,
+        process: &Process,
+        due: Timestamp,
+        order: &Order,
+    ) -> Result<(), Wrong> {
+        let since = due.max(process.started_at);
+        let late = self.now.millis_since(since);
+        match self.plan.late_ms_max {
+            Some(most) if due > Timestamp::ZERO && late > most => {
+                Err(format!("{late} ms late: attempt {} of {:?}", order.number, order.key))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A request has reached its endpoint.
+    pub(crate) fn reach(&mut self, key: DeliveryKey, round: u32, number: u32) -> Result<(), Wrong> {
+        self.trace.note(self.now, Step::Reached, Some(&key), [round.into(), number.into()]);
+        let seen = self.seen.entry(key.clone()).or_default();
+        let Some(found) = seen.iter_mut().find(|it| (it.0, it.1) == (round, number)) else {
+            seen.push((round, number, 1));
+            return Ok(());
+        };
+        found.2 += 1;
+        self.counts.duplicates += 1;
+        match self.excused.get_mut(&(key.clone(), round, number)) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                Ok(())
+            }
+            _ => Err(format!("repeated without a crash: {number} of round {round} of {key:?}")),
+        }
+    }
+
+    /// An attempt has ended; the engine hears of it in the next turn.
+    pub(crate) fn end(&mut self, delivery: Delivery, key: &DeliveryKey, mut attempt: Attempt) {
+        let deaf = self.is_mutant(Mutant::DeafToRetryAfter);
+        let Some(process) = &mut self.process else { return };
+        self.trace.note(self.now, Step::Attempted, Some(key), [attempt.number.into(), 0]);
+        let site = (key.tenant.clone(), key.endpoint);
+        process.flights.remove(key);
+        if let Some(flights) = process.flights_of.get_mut(&site) {
+            *flights -= 1;
+        }
+        if let Verdict::NotCharged { .. } = attempt.verdict {
+            process.register.remove(key);
+        }
+        if let Verdict::Failed { retry_after_ms: Some(wanted), class } = attempt.verdict {
+            let until = self.now.plus_millis(wanted);
+            let hold = Hold { until, turn: process.turns + 1 };
+            let known = process.holds.entry(site).or_insert(hold);
+            if known.until < until {
+                *known = hold;
+            }
+            if deaf {
+                attempt.verdict = Verdict::Failed { retry_after_ms: None, class };
+            }
+        }
+        process.answers.push_back(Input::Attempted { delivery, attempt });
+        let at = self.now.plus_millis(self.chance.within((0, 1)));
+        self.wake(at);
+    }
+}

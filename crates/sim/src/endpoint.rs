@@ -1,0 +1,134 @@
+//! What endpoints do to requests. Decided by the plan, the time and chance; knows no engine.
+
+use posthaste_domain::{ErrorClass, Timestamp, Verdict};
+
+use crate::chance::Chance;
+
+/// The longest that an attempt may take, in milliseconds (CONTRACT §3).
+pub const ATTEMPT_MS_MAX: u64 = 30_000;
+
+/// How an endpoint behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Answers 200, within so many milliseconds.
+    Healthy {
+        /// The slowest answer.
+        slowest_ms: u64,
+    },
+    /// Fails the first so many attempts of each round, then answers 200.
+    FailsFirst(u32),
+    /// Refuses connections until this time.
+    DownUntil(Timestamp),
+    /// Never answers until this time.
+    SilentUntil(Timestamp),
+    /// Answers 410.
+    Gone,
+    /// Fails always.
+    Dead,
+    /// Until calm, wants to be left alone in so many of a thousand cases.
+    Throttling {
+        /// Of a thousand.
+        permille: u64,
+        /// For how long.
+        retry_after_ms: u64,
+    },
+    /// Until calm, up and down in turn, for so many milliseconds each.
+    Flapping {
+        /// Half a period.
+        half_ms: u64,
+    },
+    /// Until calm, fails so many of a thousand attempts.
+    Shaky {
+        /// Of a thousand.
+        permille: u64,
+    },
+}
+
+/// What an attempt will come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    /// From start to verdict, in milliseconds.
+    pub(crate) takes_ms: u64,
+    /// What it comes to.
+    pub(crate) verdict: Verdict,
+    /// Whether the endpoint sees the request.
+    pub(crate) reaches: bool,
+}
+
+impl Fate {
+    const fn failed(takes_ms: u64, class: ErrorClass, reaches: bool) -> Self {
+        let verdict = Verdict::Failed { class, retry_after_ms: None };
+        Self { takes_ms, verdict, reaches }
+    }
+
+    /// A failure that is ours.
+    pub(crate) fn not_charged(chance: &mut Chance) -> Self {
+        let class = chance.pick(&[ErrorClass::DnsUnavailable, ErrorClass::LocalResource]);
+        let verdict = Verdict::NotCharged { class };
+        Self { takes_ms: chance.within((0, 20)), verdict, reaches: false }
+    }
+}
+
+/// When an attempt is made, and which one of its round it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Try {
+    pub(crate) now: Timestamp,
+    pub(crate) number: u32,
+    /// Whether the time of faults is over.
+    pub(crate) calm: bool,
+}
+
+impl Behaviour {
+    /// What an attempt comes to.
+    pub(crate) fn meet(self, attempt: Try, chance: &mut Chance) -> Fate {
+        let Try { now, number, calm } = attempt;
+        let quick = chance.within((1, 50));
+        let delivered = Fate { takes_ms: quick, verdict: Verdict::Delivered, reaches: true };
+        let server_error = Fate::failed(quick, ErrorClass::ServerError, true);
+        match self {
+            Self::Healthy { slowest_ms } if !calm => {
+                Fate { takes_ms: chance.within((1, slowest_ms.max(1))), ..delivered }
+            }
+            Self::FailsFirst(failures) if number <= failures => server_error,
+            Self::DownUntil(until) if now < until => {
+                Fate::failed(quick, ErrorClass::ConnectFailed, false)
+            }
+            Self::SilentUntil(until) if now < until => {
+                Fate::failed(ATTEMPT_MS_MAX, ErrorClass::Timeout, true)
+            }
+            Self::Gone => Fate { verdict: Verdict::Gone, ..delivered },
+            Self::Dead => server_error,
+            Self::Throttling { permille, retry_after_ms } if !calm && chance.permille(permille) => {
+                let class = ErrorClass::ClientError;
+                let verdict = Verdict::Failed { class, retry_after_ms: Some(retry_after_ms) };
+                Fate { verdict, ..delivered }
+            }
+            Self::Flapping { half_ms } if !calm && now.as_millis() / half_ms % 2 == 1 => {
+                Fate::failed(quick, ErrorClass::ConnectionClosed, true)
+            }
+            Self::Shaky { permille } if !calm && chance.permille(permille) => server_error,
+            Self::Healthy { .. }
+            | Self::FailsFirst(_)
+            | Self::DownUntil(_)
+            | Self::SilentUntil(_)
+            | Self::Throttling { .. }
+            | Self::Flapping { .. }
+            | Self::Shaky { .. } => delivered,
+        }
+    }
+
+    /// Whether the last round of a delivery must end delivered, where the behaviour alone decides
+    /// that; with this many attempts in a round.
+    pub(crate) const fn must_deliver(self, attempts_max: u32) -> Option<bool> {
+        match self {
+            Self::Healthy { .. } => Some(true),
+            Self::FailsFirst(failures) => Some(failures < attempts_max),
+            Self::Gone | Self::Dead => Some(false),
+            Self::DownUntil(_)
+            | Self::SilentUntil(_)
+            | Self::Throttling { .. }
+            | Self::Flapping { .. }
+            | Self::Shaky { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Deliberate faults of the driver and the store: the controls that show that the checks can fail.
+//!
+//! A mutant stands between the engine and the world, so the engine under test is the real one.
+
+/// A deliberate fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Outcomes are acknowledged before their commit.
+    AckBeforeCommit,
+    /// An inbox without room forgets the delivery and the mark.
+    ForgetBehind,
+    /// At start nobody says which endpoints have fresh deliveries.
+    ForgetBacklogAtStart,
+    /// Timers come out of the store with due times a second too early.
+    EarlyTimers,
+    /// A page of timers that was cut says that there were no more.
+    UncutPages,
+    /// A backlog that goes on says that there was nothing more.
+    ShortBacklogs,
+    /// Answers to reads are sometimes the ones of the read before.
+    OldAnswers,
+    /// A commit that failed is acknowledged.
+    AckFailedCommit,
+    /// The engine does not hear that the drain has begun.
+    DeafToDrain,
+    /// The engine believes in caps that are one higher.
+    HigherCaps,
+    /// Arrivals are handed over once more after their delivery was settled.
+    LateArrivals,
+    /// A crash takes back an event that was acknowledged.
+    LoseAccepted,
+    /// The endpoint's wish to be left alone does not reach the engine.
+    DeafToRetryAfter,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AckBeforeCommit,
+        Self::ForgetBehind,
+        Self::ForgetBacklogAtStart,
+        Self::EarlyTimers,
+        Self::UncutPages,
+        Self::ShortBacklogs,
+        Self::OldAnswers,
+        Self::AckFailedCommit,
+        Self::DeafToDrain,
+        Self::HigherCaps,
+        Self::LateArrivals,
+        Self::LoseAccepted,
+        Self::DeafToRetryAfter,
+    ];
+
+    /// The mutant's name on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AckBeforeCommit => "ack-before-commit",
+            Self::ForgetBehind => "forget-behind",
+            Self::ForgetBacklogAtStart => "forget-backlog-at-start",
+            Self::EarlyTimers => "early-timers",
+            Self::UncutPages => "uncut-pages",
+            Self::ShortBacklogs => "short-backlogs",
+            Self::OldAnswers => "old-answers",
+            Self::AckFailedCommit => "ack-failed-commit",
+            Self::DeafToDrain => "deaf-to-drain",
+            Self::HigherCaps => "higher-caps",
+            Self::LateArrivals => "late-arrivals",
+            Self::LoseAccepted => "lose-accepted",
+            Self::DeafToRetryAfter => "deaf-to-retry-after",
+        }
+    }
+
+    /// The mutant of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutant| mutant.as_str() == name)
+    }
+}

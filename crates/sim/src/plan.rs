@@ -1,0 +1,240 @@
+//! What happens in a world: who is there, what fails, and when. Drawn from a seed, or made by hand.
+//!
+//! Each seed draws a few extremes rather than an average of everything (swarm testing): most
+//! faults need two rare things at a time, such as a tiny inbox and a slow store.
+
+use posthaste_domain::{EndpointId, RetrySchedule, TenantId, Timestamp};
+use posthaste_engine::{Backoff, Settings};
+
+use crate::chance::Chance;
+use crate::endpoint::Behaviour;
+use crate::mutant::Mutant;
+
+/// When every world begins.
+pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// Times in milliseconds, from and to, both included.
+pub type Millis = (u64, u64);
+
+/// An endpoint and what it does.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub endpoint: EndpointId,
+    /// What it does.
+    pub behaviour: Behaviour,
+    /// How much more than others it gets, at least 1.
+    pub weight: u64,
+}
+
+/// How the store behaves until calm.
+#[derive(Clone, Copy, Debug)]
+pub struct StorePlan {
+    /// How long a commit takes.
+    pub commit_ms: Millis,
+    /// How long the answer to a commit is on its way, after the commit can be read.
+    pub answer_ms: Millis,
+    /// Of a thousand commits, how many stall.
+    pub stalls_permille: u64,
+    /// For how long they stall.
+    pub stall_ms: Millis,
+    /// Of a thousand commits, how many fail.
+    pub fails_permille: u64,
+    /// Of a thousand commits that fail, how many have been applied all the same.
+    pub ambiguous_permille: u64,
+    /// How long until a read is taken, and again until its answer is there.
+    pub read_ms: Millis,
+    /// Of a thousand reads, how many fail.
+    pub read_fails_permille: u64,
+    /// Whether the driver tells the engine that an outcome was superseded.
+    pub tells_superseded: bool,
+}
+
+/// What happens to the process until calm.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessPlan {
+    /// Time between crashes; none where it never crashes.
+    pub crash_every_ms: Option<Millis>,
+    /// Of a thousand crashes, how many take away what was not synced.
+    pub power_cuts_permille: u64,
+    /// Time between drains.
+    pub drain_every_ms: Option<Millis>,
+    /// How long it is down.
+    pub down_ms: Millis,
+    /// How many deliveries the inbox takes before it forgets them.
+    pub inbox_max: usize,
+}
+
+/// A world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides everything that is drawn while it runs.
+    pub seed: u64,
+    /// The engine's.
+    pub settings: Settings,
+    /// Who is there.
+    pub places: Vec<Place>,
+    /// How many events are posted.
+    pub deliveries: u64,
+    /// Over which time they are posted, in milliseconds.
+    pub post_ms: u64,
+    /// Of a thousand posts, how many come in a burst with the one before.
+    pub burst_permille: u64,
+    /// From here on nothing fails but endpoints that fail for ever.
+    pub calm_at: Timestamp,
+    /// The store.
+    pub store: StorePlan,
+    /// The process.
+    pub process: ProcessPlan,
+    /// Times in which attempts fail by our own fault.
+    pub local_faults: Vec<(Timestamp, Timestamp)>,
+    /// How many requeues, retries and purges are asked for until calm.
+    pub operations: u64,
+    /// Each retry must start within so many milliseconds of its due time, unless its endpoint
+    /// wants to be left alone or the process is down; unchecked where memory, caps and faults may
+    /// hold it up.
+    pub late_ms_max: Option<u64>,
+    /// Everything is checked after each so many turns.
+    pub check_every: u64,
+    /// A deliberate fault.
+    pub mutant: Option<Mutant>,
+}
+
+impl Plan {
+    /// The world of a seed, with this many deliveries.
+    #[must_use]
+    pub fn draw(seed: u64, deliveries: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let post_ms = chance.pick(&[1_000, 60_000, 600_000, 3_600_000]);
+        let calm_at = START.plus_millis(post_ms + chance.pick(&[0, 10_000, 600_000, 3_600_000]));
+        let span = calm_at.millis_since(START);
+        Self {
+            seed,
+            settings: draw_settings(&mut chance),
+            places: draw_places(&mut chance, span),
+            deliveries,
+            post_ms,
+            burst_permille: chance.pick(&[0, 500, 950]),
+            calm_at,
+            store: draw_store(&mut chance),
+            process: draw_process(&mut chance, span),
+            local_faults: draw_local_faults(&mut chance, span),
+            operations: chance.pick(&[0, 10, 100]),
+            late_ms_max: None,
+            check_every: 1,
+            mutant: None,
+        }
+    }
+}
+
+fn draw_settings(chance: &mut Chance) -> Settings {
+    let in_flight_max = chance.pick(&[1, 2, 8, 64, 1_024]);
+    let held_max = chance.pick(&[4, 16, 100, 1_000, 50_000]);
+    let timers_read_max = chance.pick(&[1, 3, 50, 4_096]);
+    Settings {
+        schedule: draw_schedule(chance),
+        in_flight_max,
+        in_flight_per_endpoint_max: chance.pick(&[1, 2, 8, 64]).min(in_flight_max),
+        settling_max: chance.pick(&[1, 8, 4_096]),
+        held_max,
+        held_per_endpoint_max: chance.pick(&[4, 8, 64, 8_192]).min(held_max),
+        payload_bytes_max: chance.pick(&[0, 1_000, 1 << 20]),
+        timers_window_ms: chance.pick(&[5_000, 60_000, 300_000]),
+        timers_held_max: chance.pick(&[2, 10, 100, 200_000]).max(2 * timers_read_max),
+        timers_read_max,
+        backlog_read_max: chance.pick(&[1, 3, 50, 512]),
+        backlog_reads_max: chance.pick(&[1, 2, 32]),
+        not_charged_backoff: Backoff { first_ms: 250, most_ms: chance.pick(&[250, 30_000]) },
+        store_backoff: Backoff { first_ms: chance.pick(&[1, 50]), most_ms: 5_000 },
+    }
+}
+
+fn draw_schedule(chance: &mut Chance) -> RetrySchedule {
+    let delays: &[u64] = chance.pick(&[
+        &[60_000, 120_000, 240_000, 480_000, 960_000],
+        &[1_000, 5_000, 25_000],
+        &[50],
+        &[10_000, 10_000],
+    ]);
+    let attempts_max = chance.pick(&[1, 3, 5, 5, 7]);
+    RetrySchedule::try_new(delays, chance.pick(&[0.0, 0.1, 1.0]), attempts_max)
+        .expect("the delays above are within the limits")
+}
+
+fn draw_places(chance: &mut Chance, span: u64) -> Vec<Place> {
+    let tenants = chance.pick(&[1, 3, 12, 40]);
+    let kinds = chance.pick(&[1, 3, 9]);
+    let mut places = Vec::new();
+    for tenant in 0..tenants {
+        let name = TenantId::try_new(&format!("tenant-{tenant}")).expect("a lawful name");
+        for endpoint in 0..chance.pick(&[1, 1, 1, 2, 3]) {
+            places.push(Place {
+                tenant: name.clone(),
+                endpoint: EndpointId::from_u16(endpoint),
+                behaviour: draw_behaviour(chance, kinds, span),
+                weight: chance.pick(&[1, 1, 1, 20]),
+            });
+        }
+    }
+    places
+}
+
+fn draw_behaviour(chance: &mut Chance, kinds: u64, span: u64) -> Behaviour {
+    let later = |chance: &mut Chance| START.plus_millis(chance.within((0, span)));
+    match chance.within((0, kinds)) {
+        0 => Behaviour::Healthy { slowest_ms: chance.pick(&[50, 50, 5_000]) },
+        1 => Behaviour::FailsFirst(u32::try_from(chance.within((1, 6))).expect("at most 6")),
+        2 => Behaviour::DownUntil(later(chance)),
+        3 => Behaviour::SilentUntil(later(chance)),
+        4 => Behaviour::Throttling {
+            permille: chance.pick(&[100, 900]),
+            retry_after_ms: chance.pick(&[0, 1_000, 30_000, 600_000]),
+        },
+        5 => Behaviour::Flapping { half_ms: chance.pick(&[1_000, 60_000, 900_000]) },
+        6 => Behaviour::Gone,
+        7 => Behaviour::Dead,
+        _ => Behaviour::Shaky { permille: chance.pick(&[50, 500]) },
+    }
+}
+
+fn draw_store(chance: &mut Chance) -> StorePlan {
+    let trouble = chance.pick(&[0, 0, 20, 200]);
+    StorePlan {
+        commit_ms: chance.pick(&[(0, 1), (1, 10), (1, 100)]),
+        answer_ms: chance.pick(&[(0, 0), (0, 5), (0, 100)]),
+        stalls_permille: chance.pick(&[0, 5]),
+        stall_ms: (100, 5_000),
+        fails_permille: trouble,
+        ambiguous_permille: chance.pick(&[0, 300]),
+        read_ms: chance.pick(&[(0, 1), (0, 20), (0, 500), (0, 5_000)]),
+        read_fails_permille: chance.pick(&[0, trouble]),
+        tells_superseded: chance.permille(500),
+    }
+}
+
+fn draw_process(chance: &mut Chance, span: u64) -> ProcessPlan {
+    let every = |chance: &mut Chance| match chance.within((0, 3)) {
+        0 | 1 => None,
+        2 => Some((span / 10 + 1, span / 2 + 2)),
+        _ => Some((span / 100 + 500, span / 20 + 1_000)),
+    };
+    ProcessPlan {
+        crash_every_ms: every(chance),
+        power_cuts_permille: chance.pick(&[0, 500]),
+        drain_every_ms: every(chance),
+        down_ms: chance.pick(&[(10, 500), (1_000, 120_000)]),
+        inbox_max: chance.pick(&[1, 8, 8_192]),
+    }
+}
+
+fn draw_local_faults(chance: &mut Chance, span: u64) -> Vec<(Timestamp, Timestamp)> {
+    let count = chance.pick(&[0, 0, 1, 4]);
+    (0..count)
+        .map(|_| {
+            let from = START.plus_millis(chance.within((0, span)));
+            (from, from.plus_millis(chance.pick(&[100, 5_000, 120_000])))
+        })
+        .collect()
+}

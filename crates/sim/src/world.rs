@@ -1,0 +1,643 @@
+//! The event loop: what happens next, and what it does to the store and to the process.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use posthaste_domain::{DeliveryKey, EventId, Timestamp};
+use posthaste_engine::{Engine, Input, Invariant, Settings};
+
+use crate::chance::Chance;
+use crate::mutant::Mutant;
+use crate::plan::{Millis, Plan, START};
+use crate::process::{Batch, Happening, Op, Process, Read, Written};
+use crate::report::Counts;
+use crate::store::{Answer, Status, Store};
+use crate::trace::{Step, Trace};
+
+/// A world that goes on for so long after calm owes something for ever.
+const AFTER_CALM_MS_MAX: u64 = 400 * 24 * 3_600_000;
+/// A world in which more happens than this goes round in circles.
+const HAPPENINGS_MAX: u64 = 50_000_000;
+/// How long a process may take to drain.
+const DRAIN_MS_MAX: u64 = 35_000;
+/// Payloads are cut from this many bytes.
+const PAYLOADS_LEN: u64 = 4_096;
+/// The largest payload, in bytes.
+const PAYLOAD_LEN_MAX: u64 = 2_000;
+
+/// What went wrong.
+pub(crate) type Wrong = String;
+
+/// A world.
+#[derive(Debug)]
+pub(crate) struct World<'plan> {
+    pub(crate) plan: &'plan Plan,
+    pub(crate) chance: Chance,
+    pub(crate) now: Timestamp,
+    pub(crate) trace: Trace,
+    pub(crate) counts: Counts,
+    pub(crate) store: Store,
+    pub(crate) process: Option<Process>,
+    /// What each delivery's attempts did at the endpoint: round, number, requests seen.
+    pub(crate) seen: BTreeMap<DeliveryKey, Vec<(u32, u32, u32)>>,
+    /// Attempts that may be repeated, since a crash cut them off.
+    pub(crate) excused: BTreeMap<(DeliveryKey, u32, u32), u32>,
+    /// Events that got their promise, and where they go.
+    pub(crate) accepted: BTreeMap<DeliveryKey, usize>,
+    /// What the register on disk says was in flight when the process died.
+    register: BTreeMap<DeliveryKey, (u32, u32)>,
+    happenings: BTreeMap<(Timestamp, u64), Happening>,
+    happened: u64,
+    scheduled: u64,
+    life: u64,
+    to_post: u64,
+    payloads: Bytes,
+    old_answers: BTreeMap<crate::process::Site, (Vec<posthaste_domain::Owed>, bool)>,
+}
+
+impl<'plan> World<'plan> {
+    /// A world before anything has happened.
+    pub(crate) fn new(plan: &'plan Plan, text: bool) -> Self {
+        let mut chance = Chance::new(plan.seed ^ 0x5eed);
+        let payloads = (0..PAYLOADS_LEN / 8).flat_map(|_| chance.draw().to_le_bytes()).collect();
+        let mut world = Self {
+            plan,
+            chance,
+            now: START,
+            trace: Trace::new(text),
+            counts: Counts::default(),
+            store: Store::new(plan.settings.schedule.clone()),
+            process: None,
+            seen: BTreeMap::new(),
+            excused: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            register: BTreeMap::new(),
+            happenings: BTreeMap::new(),
+            happened: 0,
+            scheduled: 0,
+            life: 0,
+            to_post: plan.deliveries,
+            payloads,
+            old_answers: BTreeMap::new(),
+        };
+        world.schedule_all();
+        world
+    }
+
+    fn schedule_all(&mut self) {
+        self.after(0, Happening::Start);
+        let mut at = 0;
+        for _ in 0..self.plan.deliveries {
+            if !self.chance.permille(self.plan.burst_permille) {
+                at = self.chance.within((0, self.plan.post_ms));
+            }
+            let place = self.draw_place();
+            self.after(at, Happening::Post { place });
+        }
+        let span = self.plan.calm_at.millis_since(START);
+        for _ in 0..self.plan.operations {
+            let at = self.chance.within((0, span));
+            self.after(at, Happening::Operate);
+        }
+        self.after(span, Happening::Calm);
+    }
+
+    fn draw_place(&mut self) -> usize {
+        let weights = self.plan.places.iter().map(|place| place.weight);
+        let mut at = self.chance.within((0, weights.clone().sum::<u64>() - 1));
+        for (index, weight) in weights.enumerate() {
+            match at.checked_sub(weight) {
+                None => return index,
+                Some(rest) => at = rest,
+            }
+        }
+        0
+    }
+
+    /// Whether the time of faults is over.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.now >= self.plan.calm_at
+    }
+
+    pub(crate) fn is_mutant(&self, mutant: Mutant) -> bool {
+        self.plan.mutant == Some(mutant)
+    }
+
+    /// Makes something happen in so many milliseconds.
+    pub(crate) fn after(&mut self, ms: u64, happening: Happening) {
+        self.scheduled += 1;
+        self.happenings.insert((self.now.plus_millis(ms), self.scheduled), happening);
+    }
+
+    fn draw_ms(&mut self, until_calm: Millis, calm: Millis) -> u64 {
+        self.chance.within(if self.is_calm() { calm } else { until_calm })
+    }
+
+    /// Runs until everything that was accepted is settled.
+    ///
+    /// # Errors
+    /// The first thing that went wrong.
+    pub(crate) fn run(&mut self) -> Result<(), Wrong> {
+        while !self.is_done() {
+            let Some(((at, _), happening)) = self.happenings.pop_first() else {
+                return Err(format!("nothing happens, and {} are owed", self.store.owed_count()));
+            };
+            self.now = at;
+            self.happened += 1;
+            let late = at.millis_since(self.plan.calm_at) > AFTER_CALM_MS_MAX;
+            if late || self.happened > HAPPENINGS_MAX {
+                let owed = self.store.owed_count();
+                return Err(format!("{owed} still owed after {} happenings", self.happened));
+            }
+            self.happen(happening)?;
+        }
+        self.counts.world_ms = self.now.millis_since(START);
+        self.judge_everything()
+    }
+
+    fn is_done(&self) -> bool {
+        let ours = self.process.as_ref();
+        self.is_calm()
+            && self.to_post == 0
+            && self.store.owed_count() == 0
+            && ours.is_some_and(|it| it.register.is_empty() && it.engine.stats().held == 0)
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Wrong> {
+        if self.is_of_the_past(&happening) {
+            return Ok(());
+        }
+        match happening {
+            Happening::Post { place } => self.post(place),
+            Happening::Operate => self.operate(),
+            Happening::Start => self.start()?,
+            Happening::Crash { .. } => self.crash(),
+            Happening::Drain { .. } => self.drain(),
+            Happening::DrainDeadline { .. } => self.end_process(),
+            Happening::Turn { .. } => return self.turn(),
+            Happening::Apply { .. } => return self.apply(),
+            Happening::Acknowledge { .. } => self.acknowledge(),
+            Happening::Take { life, read } => self.take(life, read),
+            Happening::Give { input, .. } => self.give(input),
+            Happening::Reach { key, round, number, .. } => return self.reach(key, round, number),
+            Happening::End { delivery, key, attempt, .. } => self.end(delivery, &key, attempt),
+            Happening::Calm => self.calm(),
+        }
+        Ok(())
+    }
+
+    /// Whether it was to happen in a process that is gone.
+    fn is_of_the_past(&self, happening: &Happening) -> bool {
+        let current = self.process.as_ref().map(|process| process.life);
+        match happening {
+            Happening::Reach { life, survives, .. } => !survives && current != Some(*life),
+            Happening::Crash { life }
+            | Happening::Drain { life }
+            | Happening::DrainDeadline { life }
+            | Happening::Apply { life }
+            | Happening::Acknowledge { life }
+            | Happening::Take { life, .. }
+            | Happening::Give { life, .. }
+            | Happening::End { life, .. } => current != Some(*life),
+            Happening::Turn { life } => {
+                current != Some(*life)
+                    || self.process.as_ref().is_some_and(|it| it.turn_at != Some(self.now))
+            }
+            Happening::Post { .. } | Happening::Operate | Happening::Start | Happening::Calm => {
+                false
+            }
+        }
+    }
+
+    fn post(&mut self, place: usize) {
+        let ready = self.process.as_ref().is_some_and(|process| !process.draining);
+        if !ready {
+            let later = self.chance.within((500, 2_000));
+            return self.after(later, Happening::Post { place });
+        }
+        // The id is made before the event waits for its commit, so ids come in out of order.
+        let made_at = self.now.as_millis() - self.chance.within((0, 20));
+        let entropy = u128::from(self.chance.draw());
+        let event = EventId::from_parts(Timestamp::from_millis(made_at), entropy);
+        let whose = &self.plan.places[place];
+        let (tenant, endpoint) = (whose.tenant.clone(), whose.endpoint);
+        let key = DeliveryKey { tenant, event, endpoint };
+        let len = self.chance.within((2, PAYLOAD_LEN_MAX));
+        let from = self.chance.within((0, PAYLOADS_LEN - len));
+        let cut = |at: u64| usize::try_from(at).expect("below a few thousand");
+        let payload = self.payloads.slice(cut(from)..cut(from + len));
+        self.trace.note(self.now, Step::Posted, Some(&key), [len, 0]);
+        self.write(Op::Accept { key, payload, place });
+    }
+
+    fn operate(&mut self) {
+        let dead = |status: Status| matches!(status, Status::Dead(_));
+        let candidates: Vec<&DeliveryKey> = self
+            .store
+            .rows
+            .iter()
+            .filter(|(_, row)| dead(row.status) || matches!(row.status, Status::Owed(_)))
+            .map(|(key, _)| key)
+            .collect();
+        if candidates.is_empty() || self.process.is_none() {
+            return;
+        }
+        let key = candidates[self.chance.index(candidates.len())].clone();
+        let purge = dead(self.store.rows[&key].status) && self.chance.permille(300);
+        self.write(if purge { Op::Purge { key } } else { Op::Requeue { key } });
+    }
+
+    fn calm(&mut self) {
+        self.trace.note(self.now, Step::Calm, None, [0, 0]);
+        if self.process.is_none() {
+            return;
+        }
+        // Whoever died while things were bad gets another chance, if somebody asks for it.
+        if self.plan.operations > 0 {
+            let dead = |status| matches!(status, Status::Dead(_));
+            let keys: Vec<_> = self.store.rows.iter().filter(|(_, row)| dead(row.status)).collect();
+            let keys: Vec<_> = keys.into_iter().map(|(key, _)| key.clone()).collect();
+            keys.into_iter().for_each(|key| self.write(Op::Requeue { key }));
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Wrong> {
+        self.life += 1;
+        for (key, (round, _)) in std::mem::take(&mut self.register) {
+            self.store.interrupt(&key, round);
+        }
+        let engine = Engine::new(self.engine_settings(), self.chance.draw());
+        let mut process = Process::new(self.life, self.now, engine);
+        if !self.is_mutant(Mutant::ForgetBacklogAtStart) {
+            for (tenant, endpoint, first) in self.store.owed_endpoints() {
+                process.inbox.note((tenant, endpoint), first);
+            }
+        }
+        let owed = self.store.owed_count() as u64;
+        self.trace.note(self.now, Step::Started, None, [self.life, owed]);
+        let lost = self
+            .store
+            .all_owed()
+            .find(|owed| !process.engine.accounts_for(owed) && !process.inbox.accounts_for(owed));
+        self.process = Some(process);
+        self.wake(self.now);
+        let life = self.life;
+        for (every, happening) in [
+            (self.plan.process.crash_every_ms, Happening::Crash { life }),
+            (self.plan.process.drain_every_ms, Happening::Drain { life }),
+        ] {
+            if let (Some(every), false) = (every, self.is_calm()) {
+                let ms = self.chance.within(every);
+                self.after(ms, happening);
+            }
+        }
+        match lost {
+            Some(owed) => {
+                Err(format!("{}: not found at start: {owed:?}", Invariant::ExactRecovery))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn engine_settings(&self) -> Settings {
+        let mut settings = self.plan.settings.clone();
+        if self.is_mutant(Mutant::HigherCaps) {
+            settings.in_flight_max += 1;
+            settings.in_flight_per_endpoint_max += 1;
+        }
+        settings
+    }
+
+    fn crash(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        let power = self.chance.permille(self.plan.process.power_cuts_permille);
+        self.end_process();
+        self.counts.crashes += 1;
+        if power {
+            self.trace.note(self.now, Step::PowerCut, None, [0, 0]);
+            for (key, round, number) in self.store.cut_power() {
+                self.counts.cut_off += 1;
+                *self.excused.entry((key, round, number)).or_default() += 1;
+            }
+        }
+        if self.is_mutant(Mutant::LoseAccepted) {
+            let lost = self.store.all_owed().next().map(|owed| owed.key);
+            lost.into_iter().for_each(|key| self.store.lose(&key));
+        }
+    }
+
+    /// The process is gone, with everything in its memory.
+    fn end_process(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        self.trace.note(self.now, Step::Crashed, None, [process.register.len() as u64, 0]);
+        self.counts.refused += process.engine.stats().refused;
+        for (key, (round, number)) in &process.register {
+            let row = &self.store.rows.get(key);
+            let uncommitted = row.is_some_and(|row| {
+                matches!(row.status, Status::Owed(_))
+                    && row.round == *round
+                    && row.attempts < *number
+            });
+            if uncommitted {
+                self.counts.cut_off += 1;
+                *self.excused.entry((key.clone(), *round, *number)).or_default() += 1;
+            }
+        }
+        self.register = process.register;
+        // What was not written did not happen, and its client knows that it does not know.
+        let unwritten = process.batch.filter(|batch| batch.written.is_empty());
+        let unwritten = unwritten.into_iter().flat_map(|batch| batch.ops);
+        for op in unwritten.chain(process.waiting) {
+            if let Op::Accept { place, .. } = op {
+                let later = self.chance.within((500, 5_000));
+                self.after(later, Happening::Post { place });
+            }
+        }
+        let down = self.chance.within(self.plan.process.down_ms);
+        self.after(down, Happening::Start);
+    }
+
+    fn drain(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        let deaf = self.is_mutant(Mutant::DeafToDrain);
+        let Some(process) = &mut self.process else { return };
+        if process.draining {
+            return;
+        }
+        process.draining = true;
+        let life = process.life;
+        if !deaf {
+            process.answers.push_front(Input::Drain);
+        }
+        self.after(DRAIN_MS_MAX, Happening::DrainDeadline { life });
+        self.wake(self.now);
+    }
+
+    /// The process has drained, and ends.
+    pub(crate) fn finish_drain(&mut self) -> Result<(), Wrong> {
+        let Some(process) = &self.process else { return Ok(()) };
+        if !process.flights.is_empty() || !process.register.is_empty() {
+            return Err(format!("drained with {} attempts in flight", process.flights.len()));
+        }
+        self.counts.drains += 1;
+        self.trace.note(self.now, Step::Drained, None, [0, 0]);
+        self.end_process();
+        Ok(())
+    }
+
+    /// Gives the driver a turn, at this time or soon.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        let Some(process) = &mut self.process else { return };
+        let at = at.max(self.now);
+        if process.turn_at.is_none_or(|turn_at| at < turn_at) {
+            process.turn_at = Some(at);
+            let life = process.life;
+            self.after(at.millis_since(self.now), Happening::Turn { life });
+        }
+    }
+
+    /// Hands something to the writer.
+    pub(crate) fn write(&mut self, op: Op) {
+        let Some(process) = &mut self.process else { return };
+        process.waiting.push(op);
+        self.begin_commit();
+    }
+
+    fn begin_commit(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if process.batch.is_some() || process.waiting.is_empty() {
+            return;
+        }
+        let (life, ops) = (process.life, std::mem::take(&mut process.waiting));
+        let store = self.plan.store;
+        let faults = !self.is_calm();
+        let mut commit_ms = self.draw_ms(store.commit_ms, (0, 1));
+        if faults && self.chance.permille(store.stalls_permille) {
+            commit_ms += self.chance.within(store.stall_ms);
+        }
+        let fails = faults && self.chance.permille(store.fails_permille);
+        let ambiguous = fails && self.chance.permille(store.ambiguous_permille);
+        let answer_ms = self.draw_ms(store.answer_ms, (0, 1));
+        let batch = Batch { ops, written: Vec::new(), fails, ambiguous, answer_ms };
+        if let Some(process) = &mut self.process {
+            process.batch = Some(batch);
+        }
+        self.after(commit_ms, Happening::Apply { life });
+    }
+
+    /// The commit can be read from now on.
+    fn apply(&mut self) -> Result<(), Wrong> {
+        let Some(mut batch) = self.process.as_mut().and_then(|process| process.batch.take()) else {
+            return Ok(());
+        };
+        let step = if batch.fails { Step::CommitFailed } else { Step::Committed };
+        self.trace.note(self.now, step, None, [batch.ops.len() as u64, 0]);
+        self.counts.failed_commits += u64::from(batch.fails);
+        if !batch.fails {
+            // One sync for the batch, unless it brings nothing but delivered marks.
+            let syncs = |op: &Op| match op {
+                Op::Settle { settlement, .. } => {
+                    settlement.resolution != posthaste_domain::Resolution::Delivered
+                }
+                Op::Accept { .. } | Op::Requeue { .. } | Op::Purge { .. } => true,
+            };
+            if batch.ops.iter().any(syncs) {
+                self.store.sync();
+            }
+        }
+        for op in &batch.ops {
+            let written = match op {
+                // An ambiguous commit is of outcomes; a client whose event may be there is told
+                // that it is not, and sends another.
+                Op::Settle { .. } if batch.ambiguous => self.apply_one(op).map(|_| Written::Failed),
+                _ if batch.fails => Ok(Written::Failed),
+                _ => self.apply_one(op),
+            }?;
+            batch.written.push(written);
+        }
+        let answer_ms = batch.answer_ms;
+        let life = self.life;
+        if let Some(process) = &mut self.process {
+            process.batch = Some(batch);
+        }
+        self.after(answer_ms, Happening::Acknowledge { life });
+        Ok(())
+    }
+
+    fn apply_one(&mut self, op: &Op) -> Result<Written, Wrong> {
+        Ok(match op {
+            Op::Accept { key, payload, place } => {
+                self.store.accept(key.clone(), payload.clone());
+                self.accepted.insert(key.clone(), *place);
+                let owed = self.store.owed(key).ok_or("what is accepted is owed")?;
+                Written::Owed(posthaste_domain::Owed { payload: Some(payload.clone()), ..owed })
+            }
+            Op::Settle { settlement, .. } => Written::Outcome(self.store.settle(settlement)?),
+            Op::Requeue { key } => match self.store.requeue(key, self.now) {
+                Some(owed) => {
+                    self.counts.requeues += 1;
+                    self.trace.note(self.now, Step::Requeued, Some(key), [owed.round.into(), 0]);
+                    Written::Owed(owed)
+                }
+                None => Written::Done,
+            },
+            Op::Purge { key } => {
+                if self.store.purge(key) {
+                    self.trace.note(self.now, Step::Purged, Some(key), [0, 0]);
+                }
+                Written::Done
+            }
+        })
+    }
+
+    /// The commit is answered, and the next one begins.
+    fn acknowledge(&mut self) {
+        let Some(batch) = self.process.as_mut().and_then(|process| process.batch.take()) else {
+            return;
+        };
+        for (op, written) in batch.ops.into_iter().zip(batch.written) {
+            match (op, written) {
+                (Op::Accept { key, .. }, Written::Owed(owed)) => {
+                    self.counts.accepted += 1;
+                    self.to_post -= 1;
+                    self.trace.note(self.now, Step::Accepted, Some(&key), [0, 0]);
+                    self.arrive(owed);
+                }
+                (Op::Accept { place, .. }, _) => {
+                    let later = self.chance.within((500, 5_000));
+                    self.after(later, Happening::Post { place });
+                }
+                (Op::Settle { delivery, settlement }, written) => {
+                    self.answer_settlement(delivery, settlement, &written);
+                }
+                (_, Written::Owed(owed)) => self.arrive(owed),
+                (_, Written::Outcome(_) | Written::Done | Written::Failed) => {}
+            }
+        }
+        self.wake_soon();
+        self.begin_commit();
+    }
+
+    fn arrive(&mut self, owed: posthaste_domain::Owed) {
+        let forgets = self.is_mutant(Mutant::ForgetBehind);
+        if let Some(process) = &mut self.process {
+            process.inbox.push(owed, self.plan.process.inbox_max, forgets);
+        }
+    }
+
+    fn answer_settlement(
+        &mut self,
+        delivery: posthaste_engine::Delivery,
+        settlement: Box<posthaste_domain::Settlement>,
+        written: &Written,
+    ) {
+        let tells = self.plan.store.tells_superseded;
+        let acks_failed = self.is_mutant(Mutant::AckFailedCommit);
+        if self.is_mutant(Mutant::LateArrivals) && self.chance.permille(100) {
+            let (key, round) = (settlement.key.clone(), settlement.round);
+            self.arrive(posthaste_domain::Owed {
+                key,
+                round,
+                attempts: 0,
+                interrupted: 0,
+                owed_as: posthaste_domain::OwedAs::Fresh,
+                payload: None,
+            });
+        }
+        let Some(process) = &mut self.process else { return };
+        let key = &settlement.key;
+        if let Written::Failed = written
+            && !acks_failed
+        {
+            process.answers.push_back(Input::SettleFailed { delivery, settlement });
+            return;
+        }
+        process.register.remove(key);
+        if self.plan.mutant == Some(Mutant::AckBeforeCommit) {
+            return;
+        }
+        if matches!(written, Written::Outcome(Answer::Superseded)) && tells {
+            self.trace.note(self.now, Step::Superseded, Some(key), [settlement.round.into(), 0]);
+            process.answers.push_back(Input::Superseded { delivery });
+        } else {
+            self.trace.note(self.now, Step::Settled, Some(key), [settlement.round.into(), 0]);
+            process.answers.push_back(Input::Settled { delivery });
+        }
+    }
+
+    fn wake_soon(&mut self) {
+        let at = self.now.plus_millis(self.chance.within((0, 1)));
+        self.wake(at);
+    }
+
+    /// Orders a read, which is taken some time later.
+    pub(crate) fn order(&mut self, read: Read) {
+        let ms = self.draw_ms(self.plan.store.read_ms, (0, 1));
+        let life = self.life;
+        self.after(ms, Happening::Take { life, read });
+    }
+
+    /// A read is taken; its answer comes some time later still.
+    fn take(&mut self, life: u64, read: Read) {
+        let fails = !self.is_calm() && self.chance.permille(self.plan.store.read_fails_permille);
+        let input = match read {
+            Read::Backlog { site, from, max } => self.take_backlog(site, from, max, fails),
+            Read::Timers { .. } if fails => Input::TimersReadFailed,
+            Read::Timers { from, until, max } => {
+                let (mut owed, mut next) = self.store.timers(from, until, max);
+                if self.is_mutant(Mutant::EarlyTimers) {
+                    for owed in &mut owed {
+                        let due = owed.due().as_millis().saturating_sub(1_000);
+                        owed.owed_as = posthaste_domain::OwedAs::Timer(Timestamp::from_millis(due));
+                    }
+                }
+                if self.is_mutant(Mutant::UncutPages) {
+                    next = None;
+                }
+                Input::TimersRead { owed, next }
+            }
+            Read::Payload { delivery, .. } if fails => Input::PayloadLoadFailed { delivery },
+            Read::Payload { delivery, key } => {
+                let payload = self.store.rows.get(&key).map(|row| row.payload.clone());
+                Input::PayloadLoaded { delivery, payload }
+            }
+        };
+        let ms = self.draw_ms(self.plan.store.read_ms, (0, 1));
+        self.after(ms, Happening::Give { life, input });
+    }
+
+    fn take_backlog(
+        &mut self,
+        site: crate::process::Site,
+        from: EventId,
+        max: usize,
+        fails: bool,
+    ) -> Input {
+        let (tenant, endpoint) = site.clone();
+        if fails {
+            return Input::BacklogReadFailed { tenant, endpoint };
+        }
+        let (mut owed, mut exhausted) = self.store.backlog(&site, from, max);
+        if self.is_mutant(Mutant::OldAnswers) {
+            let fresh = (owed.clone(), exhausted);
+            if let Some(old) = self.old_answers.insert(site, fresh)
+                && self.chance.permille(250)
+            {
+                (owed, exhausted) = old;
+            }
+        }
+        exhausted |= self.is_mutant(Mutant::ShortBacklogs);
+        Input::BacklogRead { tenant, endpoint, owed, exhausted }
+    }
+
+    fn give(&mut self, input: Input) {
+        let Some(process) = &mut self.process else { return };
+        process.answers.push_back(input);
+        self.trace.note(self.now, Step::Answered, None, [0, 0]);
+        self.wake_soon();
+    }
+}
