@@ -17,6 +17,15 @@ mod fixture;
 mod samples;
 
 mod accepting;
+mod dead_letters;
+mod expiring;
+mod listing;
+mod owing;
+mod racing;
+mod random;
+mod retrying;
+mod settling;
+mod tenants;
 
 pub use fixture::{Fixture, Lives, Stores, Subject};
 
