@@ -154,10 +154,10 @@ pub(crate) async fn revoke_key(
     parts: Parts,
 ) -> Result<Response, Refusal> {
     let caller = app.caller_now(&parts.headers).await?;
-    let (tenant, key_id) = path.ok().map(|Path(texts)| texts).unzip();
-    let id = permitted(&caller, tenant.as_deref())?;
     let no_such_key = || Refusal::NotFound("no such key");
-    let key_id = key_id.ok_or_else(no_such_key)?;
+    // What is not UTF-8 names no key, whoever asks.
+    let Path((tenant, key_id)) = path.map_err(|_| no_such_key())?;
+    let id = permitted(&caller, Some(&tenant))?;
     let keys = app.stores.tenants.keys(&id).await?;
     let key = keys.iter().find(|key| key.hash.key_id() == key_id).ok_or_else(no_such_key)?;
     let known = app.stores.tenants.revoke_key(&id, &key.hash).await?;
