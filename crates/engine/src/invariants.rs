@@ -138,6 +138,8 @@ impl Engine {
         for (_, entry) in self.table.iter() {
             bytes += entry.payload.as_ref().map_or(0, bytes::Bytes::len);
             let linked = entry.links.before != NOWHERE || entry.links.after != NOWHERE;
+            let settles = matches!(entry.place, Place::Settling(_) | Place::Unsettled(_));
+            one_place(settles || entry.lane == Lane::of(entry.owed_as), "in the wrong lane")?;
             match entry.place {
                 Place::Waiting | Place::Ready => continue,
                 Place::Loading => loading += 1,

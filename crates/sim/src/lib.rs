@@ -5,9 +5,7 @@
 //! something else, the engine has taken on work that is not its own.
 
 mod chance;
-mod driver;
 mod endpoint;
-mod judge;
 mod mutant;
 mod plan;
 mod process;

@@ -121,7 +121,7 @@ impl Plan {
             store: draw_store(&mut chance),
             process: draw_process(&mut chance, span),
             local_faults: draw_local_faults(&mut chance, span),
-            operations: chance.pick(&[0, 10, 100]),
+            operations: chance.pick(&[0, 10, 100, 1_000]),
             late_ms_max: None,
             check_every: 1,
             mutant: None,
@@ -215,10 +215,12 @@ fn draw_store(chance: &mut Chance) -> StorePlan {
 }
 
 fn draw_process(chance: &mut Chance, span: u64) -> ProcessPlan {
-    let every = |chance: &mut Chance| match chance.within((0, 3)) {
+    let every = |chance: &mut Chance| match chance.within((0, 4)) {
         0 | 1 => None,
         2 => Some((span / 10 + 1, span / 2 + 2)),
-        _ => Some((span / 100 + 500, span / 20 + 1_000)),
+        3 => Some((span / 100 + 500, span / 20 + 1_000)),
+        // Again and again while the same attempts are in flight.
+        _ => Some((span / 500 + 20, span / 100 + 500)),
     };
     ProcessPlan {
         crash_every_ms: every(chance),

@@ -23,6 +23,8 @@ pub(crate) enum Happening {
     Post { place: usize },
     /// Somebody requeues, retries or purges.
     Operate,
+    /// Somebody retries this one.
+    Retry { key: DeliveryKey },
     /// The process starts.
     Start,
     /// The process is killed, or the power fails.
@@ -146,6 +148,8 @@ pub(crate) struct Process {
     /// Attempts that were begun and whose outcome is not known to be durable.
     pub(crate) register: BTreeMap<DeliveryKey, (u32, u32)>,
     pub(crate) holds: BTreeMap<Site, Hold>,
+    /// Later rounds that the engine has been told of.
+    pub(crate) told: BTreeMap<DeliveryKey, u32>,
     pub(crate) draining: bool,
     pub(crate) turn_at: Option<Timestamp>,
     pub(crate) turns: u64,
@@ -167,6 +171,7 @@ impl Process {
             flights_of: BTreeMap::new(),
             register: BTreeMap::new(),
             holds: BTreeMap::new(),
+            told: BTreeMap::new(),
             draining: false,
             turn_at: None,
             turns: 0,

@@ -21,12 +21,16 @@ pub struct Counts {
     pub purged: u64,
     /// Attempts started.
     pub attempts: u64,
+    /// Those of them that were retries.
+    pub retries: u64,
     /// Requests that an endpoint had seen before.
     pub duplicates: u64,
     /// Attempts in flight, or known and not durable, at crashes: the most that may be repeated.
     pub cut_off: u64,
     /// Attempts of a round that was over before they started, since nobody had told the engine.
     pub overtaken: u64,
+    /// Events that ended as poison, cut off by crashes too often.
+    pub poisoned: u64,
     /// Crashes.
     pub crashes: u64,
     /// Drains that came to an end.
@@ -50,9 +54,11 @@ impl AddAssign for Counts {
         self.dead_lettered += other.dead_lettered;
         self.purged += other.purged;
         self.attempts += other.attempts;
+        self.retries += other.retries;
         self.duplicates += other.duplicates;
         self.cut_off += other.cut_off;
         self.overtaken += other.overtaken;
+        self.poisoned += other.poisoned;
         self.crashes += other.crashes;
         self.drains += other.drains;
         self.requeues += other.requeues;
@@ -67,17 +73,20 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} accepted = {} delivered + {} dead-lettered + {} purged; {} attempts, {} duplicates \
-             (of {} cut off), {} overtaken, {} crashes, {} drains, {} requeues, {} failed commits, \
+            "{} accepted = {} delivered + {} dead-lettered + {} purged; {} attempts \
+             ({} retries), {} duplicates \
+             (of {} cut off), {} overtaken, {} poisoned, {} crashes, {} drains, {} requeues, {} failed commits, \
              {} left in the store, {} turns, {} h in the world",
             self.accepted,
             self.delivered,
             self.dead_lettered,
             self.purged,
             self.attempts,
+            self.retries,
             self.duplicates,
             self.cut_off,
             self.overtaken,
+            self.poisoned,
             self.crashes,
             self.drains,
             self.requeues,

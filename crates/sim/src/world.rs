@@ -1,17 +1,21 @@
 //! The event loop: what happens next, and what it does to the store and to the process.
 
+mod driver;
+mod judge;
+mod storage;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use posthaste_domain::{DeliveryKey, EventId, Timestamp};
+use posthaste_domain::{DeliveryKey, EventId, Owed, OwedAs, Timestamp};
 use posthaste_engine::{Engine, Input, Invariant, Settings};
 
 use crate::chance::Chance;
 use crate::mutant::Mutant;
 use crate::plan::{Millis, Plan, START};
-use crate::process::{Batch, Happening, Op, Process, Read, Written};
+use crate::process::{Happening, Op, Process, Site};
 use crate::report::Counts;
-use crate::store::{Answer, Status, Store};
+use crate::store::{Status, Store};
 use crate::trace::{Step, Trace};
 
 /// A world that goes on for so long after calm owes something for ever.
@@ -52,7 +56,7 @@ pub(crate) struct World<'plan> {
     life: u64,
     to_post: u64,
     payloads: Bytes,
-    old_answers: BTreeMap<crate::process::Site, (Vec<posthaste_domain::Owed>, bool)>,
+    old_answers: BTreeMap<Site, (Vec<Owed>, bool)>,
 }
 
 impl<'plan> World<'plan> {
@@ -170,6 +174,7 @@ impl<'plan> World<'plan> {
         match happening {
             Happening::Post { place } => self.post(place),
             Happening::Operate => self.operate(),
+            Happening::Retry { key } => self.write(Op::Requeue { key }),
             Happening::Start => self.start()?,
             Happening::Crash { .. } => self.crash(),
             Happening::Drain { .. } => self.drain(),
@@ -203,9 +208,11 @@ impl<'plan> World<'plan> {
                 current != Some(*life)
                     || self.process.as_ref().is_some_and(|it| it.turn_at != Some(self.now))
             }
-            Happening::Post { .. } | Happening::Operate | Happening::Start | Happening::Calm => {
-                false
-            }
+            Happening::Post { .. }
+            | Happening::Operate
+            | Happening::Retry { .. }
+            | Happening::Start
+            | Happening::Calm => false,
         }
     }
 
@@ -231,20 +238,25 @@ impl<'plan> World<'plan> {
     }
 
     fn operate(&mut self) {
-        let dead = |status: Status| matches!(status, Status::Dead(_));
-        let candidates: Vec<&DeliveryKey> = self
-            .store
-            .rows
-            .iter()
-            .filter(|(_, row)| dead(row.status) || matches!(row.status, Status::Owed(_)))
-            .map(|(key, _)| key)
-            .collect();
+        let dead: fn(Status) -> bool = |status| matches!(status, Status::Dead(_));
+        let waits: fn(Status) -> bool = |status| matches!(status, Status::Owed(OwedAs::Timer(_)));
+        let wanted = if self.chance.permille(500) { dead } else { waits };
+        let rows = self.store.rows.iter().filter(|(_, row)| wanted(row.status));
+        let candidates: Vec<&DeliveryKey> = rows.map(|(key, _)| key).collect();
         if candidates.is_empty() || self.process.is_none() {
             return;
         }
         let key = candidates[self.chance.index(candidates.len())].clone();
-        let purge = dead(self.store.rows[&key].status) && self.chance.permille(300);
-        self.write(if purge { Op::Purge { key } } else { Op::Requeue { key } });
+        match self.store.rows[&key].status {
+            Status::Dead(_) if self.chance.permille(300) => self.write(Op::Purge { key }),
+            // In the last moment, so that the engine may not have heard of it when it is due.
+            Status::Owed(OwedAs::Timer(due)) if self.chance.permille(700) => {
+                let early = self.chance.within((0, 100));
+                let wait = due.millis_since(self.now).saturating_sub(early);
+                self.after(wait, Happening::Retry { key });
+            }
+            _ => self.write(Op::Requeue { key }),
+        }
     }
 
     fn calm(&mut self) {
@@ -346,11 +358,13 @@ impl<'plan> World<'plan> {
             }
         }
         self.register = process.register;
-        // What was not written did not happen, and its client knows that it does not know.
-        let unwritten = process.batch.filter(|batch| batch.written.is_empty());
-        let unwritten = unwritten.into_iter().flat_map(|batch| batch.ops);
-        for op in unwritten.chain(process.waiting) {
-            if let Op::Accept { place, .. } = op {
+        let unanswered = process.batch.into_iter().flat_map(|batch| batch.ops);
+        for op in unanswered.chain(process.waiting) {
+            let Op::Accept { key, place, .. } = op else { continue };
+            if self.accepted.contains_key(&key) {
+                // It is there, although its client will never know.
+                self.to_post -= 1;
+            } else {
                 let later = self.chance.within((500, 5_000));
                 self.after(later, Happening::Post { place });
             }
@@ -371,7 +385,9 @@ impl<'plan> World<'plan> {
         process.draining = true;
         let life = process.life;
         if !deaf {
-            process.answers.push_front(Input::Drain);
+            // Anywhere among what waits, so that some orders are not given out yet.
+            let at = self.chance.index(process.answers.len() + 1);
+            process.answers.insert(at, Input::Drain);
         }
         self.after(DRAIN_MS_MAX, Happening::DrainDeadline { life });
         self.wake(self.now);
@@ -398,246 +414,5 @@ impl<'plan> World<'plan> {
             let life = process.life;
             self.after(at.millis_since(self.now), Happening::Turn { life });
         }
-    }
-
-    /// Hands something to the writer.
-    pub(crate) fn write(&mut self, op: Op) {
-        let Some(process) = &mut self.process else { return };
-        process.waiting.push(op);
-        self.begin_commit();
-    }
-
-    fn begin_commit(&mut self) {
-        let Some(process) = &mut self.process else { return };
-        if process.batch.is_some() || process.waiting.is_empty() {
-            return;
-        }
-        let (life, ops) = (process.life, std::mem::take(&mut process.waiting));
-        let store = self.plan.store;
-        let faults = !self.is_calm();
-        let mut commit_ms = self.draw_ms(store.commit_ms, (0, 1));
-        if faults && self.chance.permille(store.stalls_permille) {
-            commit_ms += self.chance.within(store.stall_ms);
-        }
-        let fails = faults && self.chance.permille(store.fails_permille);
-        let ambiguous = fails && self.chance.permille(store.ambiguous_permille);
-        let answer_ms = self.draw_ms(store.answer_ms, (0, 1));
-        let batch = Batch { ops, written: Vec::new(), fails, ambiguous, answer_ms };
-        if let Some(process) = &mut self.process {
-            process.batch = Some(batch);
-        }
-        self.after(commit_ms, Happening::Apply { life });
-    }
-
-    /// The commit can be read from now on.
-    fn apply(&mut self) -> Result<(), Wrong> {
-        let Some(mut batch) = self.process.as_mut().and_then(|process| process.batch.take()) else {
-            return Ok(());
-        };
-        let step = if batch.fails { Step::CommitFailed } else { Step::Committed };
-        self.trace.note(self.now, step, None, [batch.ops.len() as u64, 0]);
-        self.counts.failed_commits += u64::from(batch.fails);
-        if !batch.fails {
-            // One sync for the batch, unless it brings nothing but delivered marks.
-            let syncs = |op: &Op| match op {
-                Op::Settle { settlement, .. } => {
-                    settlement.resolution != posthaste_domain::Resolution::Delivered
-                }
-                Op::Accept { .. } | Op::Requeue { .. } | Op::Purge { .. } => true,
-            };
-            if batch.ops.iter().any(syncs) {
-                self.store.sync();
-            }
-        }
-        for op in &batch.ops {
-            let written = match op {
-                // An ambiguous commit is of outcomes; a client whose event may be there is told
-                // that it is not, and sends another.
-                Op::Settle { .. } if batch.ambiguous => self.apply_one(op).map(|_| Written::Failed),
-                _ if batch.fails => Ok(Written::Failed),
-                _ => self.apply_one(op),
-            }?;
-            batch.written.push(written);
-        }
-        let answer_ms = batch.answer_ms;
-        let life = self.life;
-        if let Some(process) = &mut self.process {
-            process.batch = Some(batch);
-        }
-        self.after(answer_ms, Happening::Acknowledge { life });
-        Ok(())
-    }
-
-    fn apply_one(&mut self, op: &Op) -> Result<Written, Wrong> {
-        Ok(match op {
-            Op::Accept { key, payload, place } => {
-                self.store.accept(key.clone(), payload.clone());
-                self.accepted.insert(key.clone(), *place);
-                let owed = self.store.owed(key).ok_or("what is accepted is owed")?;
-                Written::Owed(posthaste_domain::Owed { payload: Some(payload.clone()), ..owed })
-            }
-            Op::Settle { settlement, .. } => Written::Outcome(self.store.settle(settlement)?),
-            Op::Requeue { key } => match self.store.requeue(key, self.now) {
-                Some(owed) => {
-                    self.counts.requeues += 1;
-                    self.trace.note(self.now, Step::Requeued, Some(key), [owed.round.into(), 0]);
-                    Written::Owed(owed)
-                }
-                None => Written::Done,
-            },
-            Op::Purge { key } => {
-                if self.store.purge(key) {
-                    self.trace.note(self.now, Step::Purged, Some(key), [0, 0]);
-                }
-                Written::Done
-            }
-        })
-    }
-
-    /// The commit is answered, and the next one begins.
-    fn acknowledge(&mut self) {
-        let Some(batch) = self.process.as_mut().and_then(|process| process.batch.take()) else {
-            return;
-        };
-        for (op, written) in batch.ops.into_iter().zip(batch.written) {
-            match (op, written) {
-                (Op::Accept { key, .. }, Written::Owed(owed)) => {
-                    self.counts.accepted += 1;
-                    self.to_post -= 1;
-                    self.trace.note(self.now, Step::Accepted, Some(&key), [0, 0]);
-                    self.arrive(owed);
-                }
-                (Op::Accept { place, .. }, _) => {
-                    let later = self.chance.within((500, 5_000));
-                    self.after(later, Happening::Post { place });
-                }
-                (Op::Settle { delivery, settlement }, written) => {
-                    self.answer_settlement(delivery, settlement, &written);
-                }
-                (_, Written::Owed(owed)) => self.arrive(owed),
-                (_, Written::Outcome(_) | Written::Done | Written::Failed) => {}
-            }
-        }
-        self.wake_soon();
-        self.begin_commit();
-    }
-
-    fn arrive(&mut self, owed: posthaste_domain::Owed) {
-        let forgets = self.is_mutant(Mutant::ForgetBehind);
-        if let Some(process) = &mut self.process {
-            process.inbox.push(owed, self.plan.process.inbox_max, forgets);
-        }
-    }
-
-    fn answer_settlement(
-        &mut self,
-        delivery: posthaste_engine::Delivery,
-        settlement: Box<posthaste_domain::Settlement>,
-        written: &Written,
-    ) {
-        let tells = self.plan.store.tells_superseded;
-        let acks_failed = self.is_mutant(Mutant::AckFailedCommit);
-        if self.is_mutant(Mutant::LateArrivals) && self.chance.permille(100) {
-            let (key, round) = (settlement.key.clone(), settlement.round);
-            self.arrive(posthaste_domain::Owed {
-                key,
-                round,
-                attempts: 0,
-                interrupted: 0,
-                owed_as: posthaste_domain::OwedAs::Fresh,
-                payload: None,
-            });
-        }
-        let Some(process) = &mut self.process else { return };
-        let key = &settlement.key;
-        if let Written::Failed = written
-            && !acks_failed
-        {
-            process.answers.push_back(Input::SettleFailed { delivery, settlement });
-            return;
-        }
-        process.register.remove(key);
-        if self.plan.mutant == Some(Mutant::AckBeforeCommit) {
-            return;
-        }
-        if matches!(written, Written::Outcome(Answer::Superseded)) && tells {
-            self.trace.note(self.now, Step::Superseded, Some(key), [settlement.round.into(), 0]);
-            process.answers.push_back(Input::Superseded { delivery });
-        } else {
-            self.trace.note(self.now, Step::Settled, Some(key), [settlement.round.into(), 0]);
-            process.answers.push_back(Input::Settled { delivery });
-        }
-    }
-
-    fn wake_soon(&mut self) {
-        let at = self.now.plus_millis(self.chance.within((0, 1)));
-        self.wake(at);
-    }
-
-    /// Orders a read, which is taken some time later.
-    pub(crate) fn order(&mut self, read: Read) {
-        let ms = self.draw_ms(self.plan.store.read_ms, (0, 1));
-        let life = self.life;
-        self.after(ms, Happening::Take { life, read });
-    }
-
-    /// A read is taken; its answer comes some time later still.
-    fn take(&mut self, life: u64, read: Read) {
-        let fails = !self.is_calm() && self.chance.permille(self.plan.store.read_fails_permille);
-        let input = match read {
-            Read::Backlog { site, from, max } => self.take_backlog(site, from, max, fails),
-            Read::Timers { .. } if fails => Input::TimersReadFailed,
-            Read::Timers { from, until, max } => {
-                let (mut owed, mut next) = self.store.timers(from, until, max);
-                if self.is_mutant(Mutant::EarlyTimers) {
-                    for owed in &mut owed {
-                        let due = owed.due().as_millis().saturating_sub(1_000);
-                        owed.owed_as = posthaste_domain::OwedAs::Timer(Timestamp::from_millis(due));
-                    }
-                }
-                if self.is_mutant(Mutant::UncutPages) {
-                    next = None;
-                }
-                Input::TimersRead { owed, next }
-            }
-            Read::Payload { delivery, .. } if fails => Input::PayloadLoadFailed { delivery },
-            Read::Payload { delivery, key } => {
-                let payload = self.store.rows.get(&key).map(|row| row.payload.clone());
-                Input::PayloadLoaded { delivery, payload }
-            }
-        };
-        let ms = self.draw_ms(self.plan.store.read_ms, (0, 1));
-        self.after(ms, Happening::Give { life, input });
-    }
-
-    fn take_backlog(
-        &mut self,
-        site: crate::process::Site,
-        from: EventId,
-        max: usize,
-        fails: bool,
-    ) -> Input {
-        let (tenant, endpoint) = site.clone();
-        if fails {
-            return Input::BacklogReadFailed { tenant, endpoint };
-        }
-        let (mut owed, mut exhausted) = self.store.backlog(&site, from, max);
-        if self.is_mutant(Mutant::OldAnswers) {
-            let fresh = (owed.clone(), exhausted);
-            if let Some(old) = self.old_answers.insert(site, fresh)
-                && self.chance.permille(250)
-            {
-                (owed, exhausted) = old;
-            }
-        }
-        exhausted |= self.is_mutant(Mutant::ShortBacklogs);
-        Input::BacklogRead { tenant, endpoint, owed, exhausted }
-    }
-
-    fn give(&mut self, input: Input) {
-        let Some(process) = &mut self.process else { return };
-        process.answers.push_back(input);
-        self.trace.note(self.now, Step::Answered, None, [0, 0]);
-        self.wake_soon();
     }
 }

@@ -170,6 +170,7 @@ impl Engine {
     /// A delivery that is in no place and counts for no lane waits until it is due.
     pub(super) fn enter_calendar(&mut self, slot: u32, due: Timestamp) {
         self.table[slot].place = Place::Waiting;
+        self.table[slot].lane = Lane::Retry;
         self.calendar.insert(&mut self.table, slot, due);
         self.directory[self.table[slot].endpoint].waiting += 1;
     }

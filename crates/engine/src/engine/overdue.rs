@@ -68,8 +68,7 @@ impl Engine {
     /// Where to look next for what was left, if it is time and somebody has room for it.
     pub(super) fn next_overdue_page(&mut self) -> Option<TimerPosition> {
         let from = self.overdue.from.as_ref()?;
-        if self.overdue.scan.is_none()
-            && (self.now < self.overdue.next_at || !self.overdue.stirred)
+        if self.overdue.scan.is_none() && (self.now < self.overdue.next_at || !self.overdue.stirred)
         {
             return None;
         }

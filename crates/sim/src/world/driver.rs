@@ -1,17 +1,20 @@
 //! The driver's turns: inputs into the engine, orders out of it, each judged as it comes.
 
-use posthaste_domain::{Attempt, DeliveryKey, PhaseTimings, Timestamp, Verdict};
+use posthaste_domain::{Attempt, DeliveryKey, OwedAs, PhaseTimings, Timestamp, Verdict};
 use posthaste_engine::{Delivery, Effect, Input, Invariant};
 
+use super::{World, Wrong};
 use crate::endpoint::{Fate, Try};
 use crate::mutant::Mutant;
 use crate::process::{Happening, Hold, Op, Process, Read};
 use crate::store::Status;
 use crate::trace::Step;
-use crate::world::{World, Wrong};
 
 /// An engine that wants so many turns in a row at one time, with nothing new, spins.
 const IDLE_TURNS_MAX: u64 = 200;
+
+/// A delivery that crashes of ours cut off so often is set aside (CONTRACT §4).
+const INTERRUPTIONS_MAX: u8 = 3;
 
 /// An attempt as the engine orders it.
 struct Order {
@@ -24,7 +27,7 @@ struct Order {
 
 impl World<'_> {
     /// One turn of the driver.
-    pub(crate) fn turn(&mut self) -> Result<(), Wrong> {
+    pub(super) fn turn(&mut self) -> Result<(), Wrong> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         process.turn_at = None;
         process.turns += 1;
@@ -42,8 +45,9 @@ impl World<'_> {
     /// Hands everything that waits to the engine; says how much that was.
     fn feed(&self, process: &mut Process) -> u64 {
         let now = self.now;
-        let Process { engine, inbox, answers, .. } = process;
+        let Process { engine, inbox, answers, told, .. } = process;
         let arrived = std::mem::take(&mut inbox.arrived);
+        told.extend(arrived.iter().filter(|it| it.round > 0).map(|it| (it.key.clone(), it.round)));
         let mut news = arrived.len() as u64 + answers.len() as u64 + inbox.behind.len() as u64;
         if !arrived.is_empty() {
             engine.handle(now, Input::Arrived(arrived));
@@ -208,6 +212,9 @@ impl World<'_> {
             return named(Invariant::ExactRecovery, "another payload");
         }
         if row.round > *round {
+            if process.told.get(key).is_some_and(|told| told > round) {
+                return named(Invariant::ExactRecovery, "the engine was told of a later round");
+            }
             self.counts.overtaken += 1;
             return Ok(());
         }
@@ -217,10 +224,14 @@ impl World<'_> {
         if (row.round, row.attempts + 1) != (*round, *number) {
             return named(Invariant::ExactRecovery, "not the next one");
         }
+        if row.interrupted >= INTERRUPTIONS_MAX {
+            return named(Invariant::ExactRecovery, "cut off too often to be attempted");
+        }
         let due = match owed_as {
-            posthaste_domain::OwedAs::Timer(due) => due,
-            posthaste_domain::OwedAs::Fresh => Timestamp::ZERO,
+            OwedAs::Timer(due) => due,
+            OwedAs::Fresh => Timestamp::ZERO,
         };
+        self.counts.retries += u64::from(due > Timestamp::ZERO);
         let hold = process.holds.get(&site).filter(|hold| hold.turn < process.turns);
         let hold_until = hold.map_or(Timestamp::ZERO, |hold| hold.until);
         if self.now < due.max(hold_until) {
@@ -246,7 +257,7 @@ impl World<'_> {
     }
 
     /// A request has reached its endpoint.
-    pub(crate) fn reach(&mut self, key: DeliveryKey, round: u32, number: u32) -> Result<(), Wrong> {
+    pub(super) fn reach(&mut self, key: DeliveryKey, round: u32, number: u32) -> Result<(), Wrong> {
         self.trace.note(self.now, Step::Reached, Some(&key), [round.into(), number.into()]);
         let seen = self.seen.entry(key.clone()).or_default();
         let Some(found) = seen.iter_mut().find(|it| (it.0, it.1) == (round, number)) else {
@@ -265,7 +276,7 @@ impl World<'_> {
     }
 
     /// An attempt has ended; the engine hears of it in the next turn.
-    pub(crate) fn end(&mut self, delivery: Delivery, key: &DeliveryKey, mut attempt: Attempt) {
+    pub(super) fn end(&mut self, delivery: Delivery, key: &DeliveryKey, mut attempt: Attempt) {
         let deaf = self.is_mutant(Mutant::DeafToRetryAfter);
         let Some(process) = &mut self.process else { return };
         self.trace.note(self.now, Step::Attempted, Some(key), [attempt.number.into(), 0]);

@@ -2,12 +2,13 @@
 
 use posthaste_domain::{DeadLetterCause, DeliveryKey, Verdict};
 
+use super::{World, Wrong};
 use crate::store::{Row, Status};
-use crate::world::{World, Wrong};
 
 impl World<'_> {
     /// Every event that got its promise has ended as it must, and its log tells why.
-    pub(crate) fn judge_everything(&mut self) -> Result<(), Wrong> {
+    pub(super) fn judge_everything(&mut self) -> Result<(), Wrong> {
+        self.counts.accepted = self.accepted.len() as u64;
         for (key, place) in &self.accepted {
             let Some(row) = self.store.rows.get(key) else { return Err(format!("lost: {key:?}")) };
             match row.status {
@@ -21,6 +22,7 @@ impl World<'_> {
             let behaviour = self.plan.places[*place].behaviour;
             let attempts_max = self.plan.settings.schedule.attempts_max();
             let poisoned = row.status == Status::Dead(DeadLetterCause::Poison);
+            self.counts.poisoned += u64::from(poisoned);
             let delivered = row.status == Status::Delivered;
             let must = behaviour.must_deliver(attempts_max).filter(|_| !poisoned);
             // A purged one had been dead; that it was delivered first would be seen in its log.
