@@ -254,10 +254,12 @@ impl Client {
         endpoint: &Endpoint,
         progress: &mut Progress,
     ) -> Result<Candidates, Failure> {
+        // Before any lookup: what is refused must not even be asked for.
+        endpoint.url.vet(&self.policy).map_err(|refused| dns::refused_target(&refused))?;
         let name = match &endpoint.target.host {
             Host::Name(name) => name,
-            Host::V4(address) => return self.literal((*address).into()),
-            Host::V6(address) => return self.literal((*address).into()),
+            Host::V4(address) => return Ok(Candidates::Literal((*address).into())),
+            Host::V6(address) => return Ok(Candidates::Literal((*address).into())),
         };
         let known = match self.names.recall(name) {
             Some(known) => known,
@@ -271,13 +273,6 @@ impl Client {
         match known {
             Ok(addresses) => Ok(Candidates::Resolved(addresses)),
             Err(unresolved) => Err(self.names.failure(name, &unresolved)),
-        }
-    }
-
-    fn literal(&self, address: IpAddr) -> Result<Candidates, Failure> {
-        match self.policy.vet(address) {
-            Ok(()) => Ok(Candidates::Literal(address)),
-            Err(refused) => Err(dns::refused(refused.class)),
         }
     }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use posthaste_domain::{AddressClass, AddressPolicy, ErrorClass};
+use posthaste_domain::{AddressClass, AddressPolicy, ErrorClass, TargetError};
 use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::OnceCell;
@@ -304,6 +304,15 @@ pub(crate) fn refused(class: AddressClass) -> Failure {
          internet or in a range that the operator opened"
     );
     Failure::charged(ErrorClass::AddressRefused, text)
+}
+
+/// The failure of an attempt whose target the policy of today refuses, whatever it was when the
+/// target was stored.
+pub(crate) fn refused_target(error: &TargetError) -> Failure {
+    match error {
+        TargetError::Address(address) => refused(address.class),
+        other => Failure::charged(ErrorClass::AddressRefused, other.to_string()),
+    }
 }
 
 fn unavailable(reason: &str, unreachable: bool) -> Known {

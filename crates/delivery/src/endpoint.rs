@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 /// A target with its signing keys, ready for requests.
 pub struct Endpoint {
+    pub(crate) url: TargetUrl,
     pub(crate) target: TargetKey,
     pub(crate) form: Result<Form, &'static str>,
     current: SigningKey,
@@ -46,6 +47,7 @@ impl Endpoint {
     pub fn new(target: &TargetUrl, secrets: &SigningSecrets) -> Self {
         let previous = secrets.previous().iter();
         Self {
+            url: target.clone(),
             target: TargetKey {
                 https: target.is_https(),
                 host: target.host().clone(),

@@ -67,7 +67,7 @@ pub enum ErrorClass {
     DnsNoAddress,
     /// Our resolver did not answer, or answered that it cannot.
     DnsUnavailable,
-    /// An address that the guard refuses.
+    /// An address, a name or a port that the guard refuses.
     AddressRefused,
     /// The connection was refused or the host is unreachable.
     ConnectFailed,

@@ -152,18 +152,13 @@ impl TargetUrl {
     /// [`TargetError`] says what is wrong.
     pub fn parse(text: &str, policy: &AddressPolicy) -> Result<Self, TargetError> {
         let target = Self::parse_stored(text)?;
-        match &target.host {
-            Host::Name(name) => name::check(name, policy)?,
-            Host::V4(address) => policy.vet((*address).into())?,
-            Host::V6(address) => policy.vet((*address).into())?,
-        }
-        port::check(target.port, policy)?;
+        target.vet(policy)?;
         Ok(target)
     }
 
     /// Parses a URL that was checked when it was stored: the form only. Policies change, and a
-    /// stored target that is no longer allowed must still be readable; its addresses are vetted
-    /// at delivery.
+    /// stored target that is no longer allowed must still be readable; [`TargetUrl::vet`] holds
+    /// it against the policy of the day before each delivery.
     ///
     /// # Errors
     /// [`TargetError`] says what is wrong.
@@ -178,6 +173,20 @@ impl TargetUrl {
         let (host, port) = parse_authority(authority)?;
         check_tail(tail)?;
         Self::assemble(https, host, port, tail)
+    }
+
+    /// Whether `policy` lets events go here: the port, the name, and where the host is an
+    /// address, the address. What a name resolves to is another question.
+    ///
+    /// # Errors
+    /// [`TargetError::PortRefused`], [`TargetError::NameRefused`] or [`TargetError::Address`].
+    pub fn vet(&self, policy: &AddressPolicy) -> Result<(), TargetError> {
+        match &self.host {
+            Host::Name(name) => name::check(name, policy)?,
+            Host::V4(address) => policy.vet((*address).into())?,
+            Host::V6(address) => policy.vet((*address).into())?,
+        }
+        port::check(self.port, policy)
     }
 
     fn assemble(

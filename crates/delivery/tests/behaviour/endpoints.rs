@@ -112,6 +112,10 @@ fn heads_that_are_lawful_or_forgiven() {
                 Verdict::Delivered,
                 Some(204),
             ),
+            delivered(
+                "redirect in the body",
+                OK.replace("\r\n\r\nok", "0\r\n\r\n<meta http-equiv=refresh>"),
+            ),
             case("299", "HTTP/1.1 299 X\r\n\r\n", Verdict::Delivered, Some(299)),
         ],
     );
@@ -134,6 +138,7 @@ fn heads_that_are_no_http() {
             no_http("TLS alert", [0x15, 3, 3, 0, 2, 2, 70]),
             no_http("obs-fold", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
             no_http("NUL in a field", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
+            no_http("CR in Location", "HTTP/1.1 302 Found\r\nLocation: /a\rX: b\r\n\r\n"),
             no_http("space before colon", "HTTP/1.1 200 OK\r\nX : a\r\n\r\n"),
             no_http("no colon", "HTTP/1.1 200 OK\r\nnothing\r\n\r\n"),
             no_http("status 000", "HTTP/1.1 000 X\r\n\r\n"),
@@ -239,6 +244,12 @@ fn bodies_do_not_undo_a_delivery() {
             delivered("trailer of 1 MiB", chunked(&trailers)),
             delivered("lawful trailer", chunked("5\r\nhello\r\n0\r\nT: x\r\n\r\n")),
             delivered("body breaks off", short),
+            scripted(
+                "reset after the head",
+                vec![Step::Read, send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Step::Rst],
+                ok.0,
+                ok.1,
+            ),
             scripted("reset in the body", vec![Step::Read, send(short), Step::Rst], ok.0, ok.1),
             scripted("endless, close ends it", endless("HTTP/1.1 200 OK\r\n\r\n"), ok.0, ok.1),
             scripted(
@@ -453,6 +464,31 @@ fn a_connection_that_never_comes_is_a_connect_timeout() {
         assert_eq!(made.verdict, failed(ErrorClass::ConnectTimeout), "{made:?}");
         assert!(made.phases.connect_us >= 300_000, "{:?}", made.phases);
         assert_eq!(client.stats().connections_open, 0);
+    });
+}
+
+/// For all answers that want something remembered: the next request is as the first one was.
+#[test]
+fn nothing_is_remembered_of_an_answer() {
+    run(async {
+        let wishes = [
+            "Set-Cookie: session=1; Path=/",
+            "Alt-Svc: h2=\":443\"",
+            "Strict-Transport-Security: max-age=99999",
+            "Accept-CH: Device-Memory",
+            "WWW-Authenticate: Basic realm=x",
+            "Content-Location: /elsewhere",
+        ];
+        let answer = OK.replace("\r\n\r\n", &format!("\r\n{}\r\n\r\n", wishes.join("\r\n")));
+        let server = Server::start(answering(&answer)).await;
+        let client = client(settings());
+        for _ in 0..3 {
+            assert_eq!(attempt(&client, &server.url()).await.verdict, Verdict::Delivered);
+        }
+        let requests = server.seen.requests.borrow();
+        let names = |n: usize| -> Vec<_> { requests[n].headers.iter().map(|h| &h.0).collect() };
+        assert_eq!((names(1), &requests[1].line), (names(0), &requests[0].line));
+        assert_eq!((names(2), &requests[2].line), (names(0), &requests[0].line));
     });
 }
 

@@ -4,13 +4,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use posthaste_delivery::{Answer, Client, LookupError, Settings};
-use posthaste_domain::{AddressPolicy, ErrorClass, Verdict};
+use posthaste_delivery::{Answer, Client, Endpoint, LookupError, Settings};
+use posthaste_domain::{AddressPolicy, ErrorClass, Host, TargetUrl, Verdict};
 
 use crate::support::{
-    Names, OK, Server, TestClock, answering, attempt, clock, failed, not_charged, opening, run,
-    settings, spawn,
+    Names, OK, Server, TestClock, answering, attempt, clock, failed, not_charged, opening, request,
+    run, secrets, settings, spawn,
 };
+
+/// R refused when set and at delivery, A accepted, D stopped when its name is resolved.
+const TARGETS: &str = include_str!("../../../domain/tests/cases/target_urls.tsv");
+/// Its lines: no targets at all, refused targets, names that are asked for, literal addresses
+/// that pass.
+const TARGET_COUNTS: [usize; 4] = [59, 66, 13, 6];
 
 fn guarded(policy: AddressPolicy, names: &Rc<Names>) -> (Client, Rc<TestClock>) {
     let clock = clock();
@@ -61,7 +67,7 @@ fn one_refused_address_refuses_the_answer() {
         ] {
             let names = Names::new();
             names.answer("hooks.example.com", answer, 60);
-            let (client, _) = guarded(AddressPolicy::default(), &names);
+            let (client, _) = guarded(opening(&[]), &names);
             let made = attempt(&client, &format!("http://hooks.example.com:{port}/")).await;
             assert_eq!(made.verdict, failed(ErrorClass::AddressRefused), "{answer:?}");
             let text = made.error.unwrap();
@@ -85,7 +91,7 @@ fn every_address_of_a_long_answer_is_vetted() {
         long.push("127.0.0.1".to_owned());
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         names.answer("many.example.com", &long, 60);
-        let (client, _) = guarded(AddressPolicy::default(), &names);
+        let (client, _) = guarded(opening(&[]), &names);
         let made = attempt(&client, "http://many.example.com/").await;
         assert_eq!(made.verdict, failed(ErrorClass::AddressRefused));
     });
@@ -95,13 +101,82 @@ fn every_address_of_a_long_answer_is_vetted() {
 fn literal_addresses_are_vetted_too() {
     run(async {
         let server = Server::start(answering(OK)).await;
-        let (client, _) = guarded(AddressPolicy::default(), &Names::new());
+        let (client, _) = guarded(opening(&[]), &Names::new());
         let port = server.address.port();
         for host in ["127.0.0.1", "169.254.169.254", "10.1.2.3", "[::1]", "[::ffff:127.0.0.1]"] {
             let made = attempt(&client, &format!("http://{host}:{port}/")).await;
             assert_eq!(made.verdict, failed(ErrorClass::AddressRefused), "{host}");
         }
         assert_eq!(server.seen.connections.get(), 0);
+    });
+}
+
+/// For all lines of the case list, as stored targets: what is refused at creation is refused at
+/// delivery too (R), and what only its resolver can refuse is refused there (D), as
+/// `address_refused` and without a connection. Nothing is asked about a refused name.
+#[test]
+fn every_target_of_the_case_list_comes_out_right_at_delivery() {
+    run(async {
+        let mut counts = [0; 4];
+        for line in TARGETS.lines().filter(|line| !line.starts_with('#')) {
+            let (verdict, url) = line.split_once('\t').unwrap();
+            let escapes = [("\\t", "\t"), ("\\r", "\r"), ("\\n", "\n"), ("\\0", "\0")];
+            let url = escapes.iter().fold(url.to_owned(), |url, (from, to)| url.replace(from, to));
+            let Ok(target) = TargetUrl::parse_stored(&url) else {
+                // Not even a target: nothing can be stored that would be delivered there.
+                assert_eq!(verdict, "R", "{line}");
+                counts[0] += 1;
+                continue;
+            };
+            let names = Names::new();
+            if let Host::Name(name) = target.host() {
+                let inside = if verdict == "A" { "127.0.0.1" } else { "169.254.169.254" };
+                names.answer(name, &[inside], 60);
+            }
+            let policy = if verdict == "A" { opening(&["127.0.0.0/8"]) } else { opening(&[]) };
+            if verdict == "A" && !matches!(target.host(), Host::Name(_)) {
+                // Passes, and the connection would leave the machine.
+                assert_eq!(target.vet(&policy), Ok(()), "{line}");
+                counts[3] += 1;
+                continue;
+            }
+            let (client, _) = guarded(policy, &names);
+            let made = client.attempt(&Endpoint::new(&target, &secrets()), request("{}")).await;
+            let refused = made.verdict == failed(ErrorClass::AddressRefused);
+            assert_eq!(refused, verdict != "A", "{line}: {made:?}");
+            assert!(!refused || client.stats().connections_opened == 0, "{line}");
+            assert_eq!(names.asked().len(), usize::from(verdict != "R"), "{line}");
+            counts[if verdict == "R" { 1 } else { 2 }] += 1;
+        }
+        assert_eq!(counts, TARGET_COUNTS, "lines are missing from the list");
+    });
+}
+
+/// A policy that became narrower holds for targets that were stored before it did.
+#[test]
+fn the_policy_of_today_decides_about_stored_targets() {
+    run(async {
+        let server = Server::start(answering(OK)).await;
+        let port = server.address.port();
+        let url = format!("http://localhost:{port}/");
+        let names = Names::new();
+        names.answer("localhost", &["127.0.0.1"], 60);
+        let wide = opening(&["127.0.0.0/8"]);
+        assert!(TargetUrl::parse(&url, &wide).is_ok());
+        let (client, _) = guarded(wide, &names);
+        assert_eq!(attempt(&client, &url).await.verdict, Verdict::Delivered);
+        let (client, _) = guarded(opening(&[]), &names);
+        let made = attempt(&client, &url).await;
+        assert_eq!(made.verdict, failed(ErrorClass::AddressRefused));
+        let text = made.error.unwrap();
+        assert!(text.contains("the host name is refused (localhost)"), "{text}");
+        // A port, at an address that is allowed.
+        let (client, _) = guarded(opening(&["127.0.0.0/8"]), &names);
+        let made = attempt(&client, "http://127.0.0.1:6379/").await;
+        assert_eq!(made.verdict, failed(ErrorClass::AddressRefused));
+        assert!(made.error.unwrap().contains("port 6379 is refused (redis)"));
+        assert_eq!(client.stats().connections_opened, 0);
+        assert_eq!(server.seen.connections.get(), 1);
     });
 }
 
@@ -224,7 +299,7 @@ fn a_name_without_an_address_is_charged() {
         names.answer("empty.example.com", &[], 60);
         let ttl = Some(Duration::from_secs(3600));
         names.result("none.example.com", Err(LookupError::NoAddress { ttl }));
-        let (client, clock) = guarded(AddressPolicy::default(), &names);
+        let (client, clock) = guarded(opening(&[]), &names);
         for url in ["http://empty.example.com/", "http://none.example.com/"] {
             for _ in 0..3 {
                 let made = attempt(&client, url).await;
@@ -273,7 +348,7 @@ fn an_unreachable_resolver_is_our_fault() {
         let names = Names::new();
         let unreachable = LookupError::Unreachable("connection refused".to_owned());
         names.result("hooks.example.com", Err(unreachable));
-        let (client, _) = guarded(AddressPolicy::default(), &names);
+        let (client, _) = guarded(opening(&[]), &names);
         let made = attempt(&client, "http://hooks.example.com/").await;
         assert_eq!(made.verdict, not_charged(ErrorClass::DnsUnavailable));
     });
