@@ -28,6 +28,8 @@ impl Fixture {
                 None => assert!(page.events.len() <= limit, "a page is longer than was asked for"),
             }
             events.extend(page.events);
+            let newest_first = events.windows(2).all(|pair| pair[0].id > pair[1].id);
+            assert!(newest_first, "an event is out of order, or on two pages");
             if page.next.is_none() {
                 return events;
             }

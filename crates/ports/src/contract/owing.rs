@@ -40,6 +40,7 @@ impl Fixture {
             };
             assert_eq!(page.owed.len(), max, "a page that was cut is full");
             assert_eq!(Some(&next), last.as_ref(), "the next page begins after this one's last");
+            assert!(all.len() < PLENTY, "the pages have no end");
             from = next;
         }
     }

@@ -7,7 +7,7 @@ use posthaste_domain::{
     Timestamp, Verdict, WebhookSecret,
 };
 
-use super::Fixture;
+use super::{Fixture, Stores};
 use crate::{
     Acceptance, Arrival, Created, DeadLetter, EventDetail, EventPage, Idempotency, ListQuery,
     NewEvent, NewTenant, Scope, Settled, ShardSpec, TimerPage,
@@ -287,10 +287,19 @@ impl Fixture {
         self.sink().take()
     }
 
-    /// Sweeps until nothing is left that has expired.
     pub(super) async fn sweep(&self, now: Timestamp) {
-        while self.stores().expiry.sweep(now, PLENTY).await.expect("sweeping works") > 0 {}
+        sweep(self.stores(), now).await;
     }
+}
+
+/// Sweeps until nothing is left that has expired.
+pub(super) async fn sweep(stores: &Stores, now: Timestamp) {
+    for _ in 0..PLENTY {
+        if stores.expiry.sweep(now, PLENTY).await.expect("sweeping works") == 0 {
+            return;
+        }
+    }
+    panic!("sweeping has no end");
 }
 
 /// The payload of an event that [`Fixture::new_event`] made.

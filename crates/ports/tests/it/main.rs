@@ -1,3 +1,6 @@
-//! The reference adapter under the contract's suite.
+//! The reference adapter under the contract's suite, and the suite under faulty adapters.
 
+mod caught;
+mod controls;
+mod faulty;
 mod memory;

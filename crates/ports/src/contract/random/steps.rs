@@ -9,8 +9,8 @@ use super::chance::Chance;
 use super::views::ViewSubject;
 use crate::contract::Stores;
 use crate::contract::samples::{
-    DAY, DELIVERED, EXHAUSTED, HOUR, PLENTY, SECOND, claim, key_hash, new_tenant, payload_of,
-    retry_at, secret, settlement, target, tenant_id,
+    DAY, DELIVERED, EXHAUSTED, HOUR, SECOND, claim, key_hash, new_tenant, payload_of, retry_at,
+    secret, settlement, sweep, target, tenant_id,
 };
 use crate::{
     Acceptance, Created, NewEvent, NewTenant, PortError, Requeued, Retried, Scope, Settled,
@@ -68,7 +68,7 @@ impl Step {
             }
             Self::Purge(scope, at) => Answer::Purged(stores.dead_letters.purge(&scope, at).await),
             Self::Pass(now) => {
-                while stores.expiry.sweep(now, PLENTY).await.expect("sweeping works") > 0 {}
+                sweep(stores, now).await;
                 Answer::Done
             }
             Self::Create(new) => {

@@ -70,6 +70,7 @@ impl View {
                 if before.is_none() {
                     break;
                 }
+                assert!(pages.len() < PLENTY, "the pages of a list have no end");
             }
             self.part(format!("list {status:?} of {tenant} by {limit}"), &pages);
         }
@@ -134,6 +135,7 @@ async fn timers_of(stores: &Stores, shard: ShardSpec, until: Timestamp, max: usi
         let page = stores.journal.timers(shard, from, until, max).await;
         let page = page.expect("reading timers works");
         timers.extend(page.owed);
+        assert!(timers.len() < PLENTY, "the pages of timers have no end");
         match page.next {
             Some(next) => from = next,
             None => break,
