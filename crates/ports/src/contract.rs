@@ -8,7 +8,7 @@
 //! Refuses to ask more than the traits say: ties that the traits leave open are open here. Only
 //! the public traits are used, so a fact cannot know which adapter it looks at.
 //!
-//! Invariant: every check is in [`FACTS`]; a check that is not there is dead code, which the
+//! Invariant: every check is in `FACTS`; a check that is not there is dead code, which the
 //! compiler reports.
 
 #[macro_use]

@@ -2,7 +2,7 @@
 //!
 //! It is the executable specification. Where a trait's words leave a doubt, this code decides,
 //! and the suite in [`crate::contract`] holds every other adapter to it. So it is written to be
-//! read: an event's row says in one value where the event stands ([`row::Standing`]), and every
+//! read: an event's row says in one value where the event stands (`row::Standing`), and every
 //! view (lists, backlogs, timers, dead letters) is computed from the rows when it is asked for.
 //! A delivery cannot be owed twice, because there is no second place that could say so.
 //!
