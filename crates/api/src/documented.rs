@@ -25,7 +25,9 @@ refusals! {
     KeyRefusals {
         "401" "No API key, or none that is valid."
         "403" "A valid key, but not for this."
+        "500" "A fault of ours that trying again does not mend."
         "503" "The store cannot answer now; see `Retry-After`."
+        "507" "The disk is too full to promise anything."
     }
     /// Of every route that reads a body.
     BodyRefusals {
@@ -34,7 +36,6 @@ refusals! {
         "413" "The body is over the limit."
         "415" "The body is compressed."
         "422" "JSON, but not of the expected shape."
-        "507" "The disk is too full to promise anything."
     }
     /// Of routes with query parameters.
     QueryRefusals {

@@ -56,6 +56,8 @@ fn event_id_text<S: Serializer>(id: &EventId, serializer: S) -> Result<S::Ok, S:
         example = json!({"type": "order.paid", "order": 17})),
     responses(
         (status = 201, description = "The event is durable.", body = EventAccepted),
+        (status = 404, description = "The key's tenant does not exist any more.",
+            body = ErrorBody),
         (status = 409, description = "The same key came before with another body.",
             body = ErrorBody),
         KeyRefusals,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use posthaste_ports::Expiry as _;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Tenant, World};
@@ -138,6 +139,43 @@ async fn two_requeues_at_once_move_each_event_once() {
     let moved = |answer: &Answer| answer.json()["requeued"].as_u64().unwrap();
     assert_eq!(moved(&one) + moved(&other), 20);
     assert_eq!(messages(&world, &tenant.key).await.len(), 0);
+}
+
+/// For all orders of a purge and a requeue: each event ends PURGED or PENDING, none is lost.
+#[tokio::test]
+async fn a_purge_beside_a_requeue_leaves_each_event_in_one_place() {
+    let world = World::new();
+    let tenant = world.tenant("acme").await;
+    let ids = dead(&world, &tenant, 20).await;
+    let purge = world.post(PURGE).key(&tenant.key).send();
+    let (moved, purged) = tokio::join!(requeue(&world, &tenant.key, "{\"maxMessages\":7}"), purge);
+    assert_eq!((moved.status, purged.status), (200, 200));
+    let mut counts = [0, 0];
+    for event in &ids {
+        let status = status(&world, &tenant, event).await;
+        assert!(["PENDING", "PURGED"].contains(&status.as_str().unwrap()), "{status}");
+        counts[usize::from(status == "PURGED")] += 1;
+    }
+    assert_eq!(counts[0], moved.json()["requeued"]);
+    assert_eq!(messages(&world, &tenant.key).await.len(), 0);
+}
+
+/// What has expired is nowhere: neither shown, nor retried, nor requeued.
+#[tokio::test]
+async fn an_expired_event_is_not_found() {
+    let world = World::new();
+    let tenant = world.tenant("acme").await;
+    let ids = dead(&world, &tenant, 1).await;
+    let (path, day) = (format!("/v1/events/{}", ids[0]), 24 * 3_600_000);
+    for (advance, status) in [(14 * day - 1, 200), (1, 404)] {
+        world.clock.advance(advance);
+        while world.store.inner.sweep(world.now(), 100).await.unwrap() > 0 {}
+        assert_eq!(world.get(&path).key(&tenant.key).send().await.status, status);
+    }
+    let retry = world.post(&format!("{path}/retry")).key(&tenant.key).send().await;
+    assert_eq!(retry.status, 404);
+    assert_eq!(requeue(&world, &tenant.key, "").await.json(), json!({"requeued": 0, "failed": 0}));
+    assert_eq!(messages(&world, &world.admin).await.len(), 0);
 }
 
 #[tokio::test]

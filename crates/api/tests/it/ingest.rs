@@ -66,7 +66,7 @@ async fn what_is_no_event_is_refused_by_name() {
     let world = World::new();
     let tenant = world.tenant("acme").await;
     let too_long = format!("{{\"a\":\"{}\"}}", "x".repeat(256 * 1024 - 7));
-    let cases: [(&[u8], u16, &str); 24] = [
+    let cases: [(&[u8], u16, &str); 27] = [
         (b"", 400, "the body is empty"),
         (b"  \n", 400, "the body is empty"),
         (b"null", 422, "not a JSON object"),
@@ -86,6 +86,9 @@ async fn what_is_no_event_is_refused_by_name() {
         (b"{\"a\":\"\xC3\x28\"}", 400, "not valid UTF-8 (byte 6)"),
         (b"\xEF\xBB\xBF{}", 400, "not JSON (byte 0)"),
         (b"\xFF\xFE{\0}\0", 400, "not valid UTF-8 (byte 0)"),
+        (b"\x1f\x8b\x08\0{}", 400, "not valid UTF-8 (byte 1)"),
+        (b"{\"a\":1,}", 400, "not JSON (byte 7)"),
+        (b"{\"a\":01}", 400, "not JSON (byte 6)"),
         (b"a=1&b=2", 400, "not JSON (byte 0)"),
         (nested(129).leak().as_bytes(), 400, "nested deeper than 128 levels"),
         ("{\"a\":".repeat(52_000).leak().as_bytes(), 400, "nested deeper than 128 levels"),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use posthaste_api::Settings;
 use posthaste_domain::{
     EventId, SigningKey, Timestamp, WebhookSecret, standard_signature, stripe_signature,
@@ -86,7 +88,7 @@ async fn any_bytes_that_are_signed_are_received() {
 async fn every_failure_has_the_same_answer() {
     let world = World::new();
     let tenant = world.tenant("acme").await;
-    world.tenant("other").await;
+    let other = world.tenant("other").await;
     let right = sign(&tenant.secret, START, BODY);
     let (time, digest) = right.split_once(",v1=").unwrap();
     let wrong = "0".repeat(64);
@@ -95,6 +97,8 @@ async fn every_failure_has_the_same_answer() {
     let flipped =
         format!("{time},v1={}{}", if digest.starts_with('0') { "1" } else { "0" }, &digest[1..]);
     let number = START.as_secs();
+    let hex = |at: usize| u8::from_str_radix(&digest[at..at + 2], 16).unwrap();
+    let digest_bytes: Vec<u8> = (0..64).step_by(2).map(hex).collect();
     let headers = [
         String::new(),
         "t=1".into(),
@@ -104,6 +108,8 @@ async fn every_failure_has_the_same_answer() {
         "garbage".into(),
         time.into(),
         format!("v1={digest}"),
+        format!("{time},v1={}", &digest[..31]),
+        format!("{time},v1={}", &digest[..33]),
         format!("{time},v1={}", &digest[..62]),
         format!("{time},v1={}", &digest[..63]),
         format!("{time},v1="),
@@ -111,6 +117,13 @@ async fn every_failure_has_the_same_answer() {
         format!("{time},v1={digest}00"),
         format!("{time},v1={}", &digest[..2]),
         format!("{time},v1={}", digest.replace(&digest[..1], "g")),
+        format!("{time},v1={}", digest.to_uppercase()),
+        format!("{time},v1={}", STANDARD.encode(digest_bytes)),
+        format!("{time}, v1={digest}"),
+        format!("{time} ,v1={digest}"),
+        format!("{time},v1= {digest}"),
+        format!(" {time},v1={digest}"),
+        format!("{time};v1={digest}"),
         format!("{time},v0={digest}"),
         format!("{time},V1={digest}"),
         format!("{time},{time},v1={digest}"),
@@ -124,6 +137,7 @@ async fn every_failure_has_the_same_answer() {
         many_wrong,
         late_right,
         sign("another-secret", START, BODY),
+        sign(&other.secret, START, BODY),
         sign(&tenant.secret, START, b"{\"type\":\"order.paid\"}"),
         sign(&tenant.secret, seconds(-301), BODY),
         sign(&tenant.secret, seconds(301), BODY),
@@ -193,6 +207,22 @@ async fn an_unknown_tenant_is_answered_like_a_wrong_signature() {
         assert_eq!(answer.status, 401, "{name:.20}");
         assert_eq!((answer.headers, answer.body), (wrong.headers.clone(), wrong.body.clone()));
     }
+}
+
+/// Nor does the store hear more of one than of the other.
+#[tokio::test]
+async fn an_unknown_tenant_costs_the_store_what_a_known_one_does() {
+    let world = World::new();
+    world.tenant("acme").await;
+    let wrong = sign("another-secret", START, BODY);
+    let mut costs = vec![];
+    for name in ["acme", "nobody"] {
+        let before = world.store.calls();
+        let call = world.post(&format!("/receiver/{name}/webhook"));
+        assert_eq!(call.header("stripe-signature", &wrong).body(BODY).send().await.status, 401);
+        costs.push(world.store.calls() - before);
+    }
+    assert_eq!(costs, [2, 2]);
 }
 
 /// Tenants may be called like our own pages.

@@ -1,5 +1,6 @@
 //! A small world: the router over a watched in-memory store, a clock to turn, seeded chance.
 
+mod documented;
 pub(crate) mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -224,8 +225,9 @@ impl Call {
     }
 
     pub(crate) async fn send(self) -> Answer {
-        let what = format!("{} {}", self.request.method(), self.request.uri());
-        let head = self.request.method() == Method::HEAD;
+        let (method, path) = (self.request.method().clone(), self.request.uri().path().to_owned());
+        let what = format!("{method} {path}");
+        let head = method == Method::HEAD;
         let Ok(response) = self.router.oneshot(self.request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -233,6 +235,7 @@ impl Call {
         if !head {
             answer.check(&what);
         }
+        documented::check(&method, &path, answer.status);
         answer
     }
 }

@@ -1,6 +1,6 @@
 //! The in-memory store, watched: its calls are counted, and it fails when a test says so.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ pub(crate) struct WatchedStore {
     /// Calls of [`TenantStore::identity`].
     pub(crate) identities: AtomicUsize,
     failure: Mutex<Option<PortError>>,
+    forgetful: AtomicBool,
 }
 
 impl WatchedStore {
@@ -32,12 +33,18 @@ impl WatchedStore {
             accepts: AtomicUsize::new(0),
             identities: AtomicUsize::new(0),
             failure: Mutex::new(None),
+            forgetful: AtomicBool::new(false),
         }
     }
 
     /// From now on every call fails like this; or none does.
     pub(crate) fn fail(&self, failure: Option<PortError>) {
         *self.failure.lock().unwrap() = failure;
+    }
+
+    /// From now on events are of no tenant, as after its key was cached and its record went.
+    pub(crate) fn forget_tenants(&self) {
+        self.forgetful.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -118,6 +125,9 @@ impl EventStore for WatchedStore {
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Acceptance>, PortError> {
         self.accepts.fetch_add(1, Ordering::SeqCst);
         self.pass()?;
+        if self.forgetful.load(Ordering::SeqCst) {
+            return Ok(vec![Acceptance::UnknownTenant; events.len()]);
+        }
         self.inner.accept(events).await
     }
 
