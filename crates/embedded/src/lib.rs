@@ -1,1 +1,39 @@
-//! embedded
+//! The ledger: every port on an embedded LSM tree, durable before it says yes.
+//!
+//! One thread writes ([`Ledger`] asks it), with group commit: everything that waits is one batch
+//! and one sync. Reads see what is committed. Beside the store stand the *witness*, which proves
+//! at start that nothing acknowledged is missing, the *ballast* against a full disk, and the
+//! registers of attempts in flight.
+//!
+//! Refuses to go on after a failed write or sync, to open a directory that another process has,
+//! that a newer version wrote, or from which acknowledged commits are missing. Reads no clock
+//! ([`Observer`] lends one).
+//!
+//! Invariants: a ticket completes after the sync of the batch that holds its operation; every
+//! owed delivery has exactly one row that owes it, fresh or timer, written in the commit that made
+//! it owed and taken away in the one that settles it; a released record format stays readable.
+
+mod batch;
+mod codec;
+mod directory;
+mod error;
+mod journal;
+mod keeper;
+mod keys;
+mod ledger;
+mod open;
+mod ports;
+mod register;
+mod settings;
+mod shared;
+mod space;
+mod tables;
+mod witness;
+mod writer;
+
+pub use error::OpenError;
+pub use ledger::Ledger;
+pub use open::Recovery;
+pub use register::AttemptRegister;
+pub use settings::{Commit, Observer, Settings, SyncMode};
+pub use shared::{Health, Stats};

@@ -1,0 +1,155 @@
+//! What one commit will write, as later steps of the same commit already see it.
+//!
+//! The store gives all writes of a batch one sequence number, so a key may be written once in it
+//! only: a later write of a key takes the earlier one's place here.
+//!
+//! Invariant: a row that is taken away weakly was written exactly once since it last was away, or
+//! the older write would come back to life when the tables are merged.
+
+use std::collections::HashMap;
+
+use fjall::{PersistMode, Slice};
+use foldhash::fast::RandomState;
+use posthaste_domain::TenantId;
+use posthaste_ports::{Arrival, TenantRecord};
+
+use crate::codec::{self, Decodable};
+use crate::tables::{ReadError, Table, Tables, decoded, tenant_record};
+
+enum Write {
+    Insert(Slice),
+    Remove,
+    /// Takes away a row that was written once: both vanish when tables are merged, without the
+    /// mark that a queue leaves behind otherwise.
+    RemoveOnce,
+}
+
+/// The writes of one commit.
+pub(crate) struct Batch {
+    tables: Tables,
+    writes: Vec<(Table, Slice, Write)>,
+    places: HashMap<(Table, Slice), usize, RandomState>,
+    /// Deliveries that become owed with this commit.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Tenants that this commit changes, for the cache.
+    pub(crate) tenants: Vec<TenantRecord>,
+    /// Whether an acknowledgement of this commit is a promise.
+    pub(crate) needs_sync: bool,
+    /// Events accepted in this commit.
+    pub(crate) accepted: usize,
+    /// Bytes written so far.
+    pub(crate) bytes: usize,
+}
+
+impl Batch {
+    pub(crate) fn new(tables: Tables) -> Self {
+        Self {
+            tables,
+            writes: Vec::new(),
+            places: HashMap::default(),
+            arrivals: Vec::new(),
+            tenants: Vec::new(),
+            needs_sync: false,
+            accepted: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub(crate) const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Says whether this takes the place of a removal: then the key may be on disk already.
+    fn write(&mut self, table: Table, key: Slice, write: Write) -> bool {
+        self.bytes += key.len() + if let Write::Insert(value) = &write { value.len() } else { 0 };
+        let next = self.writes.len();
+        let place = *self.places.entry((table, key.clone())).or_insert(next);
+        if place == next {
+            self.writes.push((table, key, write));
+            return false;
+        }
+        let earlier = &mut self.writes[place].2;
+        let removed = matches!(earlier, Write::Remove | Write::RemoveOnce);
+        // Once a commit has both, what was there before it is unknown: be sure.
+        *earlier = match write {
+            Write::RemoveOnce => Write::Remove,
+            other => other,
+        };
+        removed
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn insert_bytes(&mut self, table: Table, key: impl Into<Slice>, value: Vec<u8>) {
+        self.write(table, key.into(), Write::Insert(value.into()));
+    }
+
+    /// Writes a record. Says whether this very commit takes the row away first: then it must not
+    /// be [taken away weakly](Batch::remove_once) later.
+    pub(crate) fn insert<R: codec::Encodable>(
+        &mut self,
+        table: Table,
+        key: impl Into<Slice>,
+        record: &R,
+    ) -> bool {
+        self.write(table, key.into(), Write::Insert(codec::encode(record).into()))
+    }
+
+    /// Writes a row that has only a key.
+    pub(crate) fn insert_key(&mut self, table: Table, key: impl Into<Slice>) {
+        self.insert_bytes(table, key, Vec::new());
+    }
+
+    /// Takes a row away.
+    pub(crate) fn remove(&mut self, table: Table, key: impl Into<Slice>) {
+        self.write(table, key.into(), Write::Remove);
+    }
+
+    /// Takes away a row that was written once since it last was away.
+    pub(crate) fn remove_once(&mut self, table: Table, key: impl Into<Slice>) {
+        self.write(table, key.into(), Write::RemoveOnce);
+    }
+
+    /// A row as it will be after this commit.
+    pub(crate) fn row<R: Decodable>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<R>, ReadError> {
+        if self.places.is_empty() {
+            return self.tables.row(table, key);
+        }
+        match self.places.get(&(table, Slice::from(key))).map(|place| &self.writes[*place].2) {
+            Some(Write::Insert(value)) => decoded(table, value).map(Some),
+            Some(Write::Remove | Write::RemoveOnce) => Ok(None),
+            None => self.tables.row(table, key),
+        }
+    }
+
+    /// A tenant as it will be after this commit.
+    pub(crate) fn tenant(
+        &self,
+        id: &TenantId,
+        key: &[u8],
+    ) -> Result<Option<TenantRecord>, ReadError> {
+        self.row(Table::Tenants, key)?.map(|row| tenant_record(row, id)).transpose()
+    }
+
+    /// Commits; when this returns, everything is in the journal: synced, or handed to the
+    /// operating system, as `mode` says.
+    pub(crate) fn commit(self, mode: PersistMode) -> fjall::Result<()> {
+        let mut batch = self.tables.database().batch().durability(Some(mode));
+        for (table, key, write) in self.writes {
+            let keyspace = self.tables.keyspace(table);
+            match write {
+                Write::Insert(value) => batch.insert(keyspace, key, value),
+                Write::Remove => batch.remove(keyspace, key),
+                Write::RemoveOnce => batch.remove_weak(keyspace, key),
+            }
+        }
+        batch.commit()
+    }
+}

@@ -1,0 +1,148 @@
+//! The data directory: made, locked, and known by its format.
+//!
+//! ```text
+//! LOCK         held by the process that uses the directory; holds its pid
+//! FORMAT       the version of all of this, as text
+//! ledger/      the store
+//! witness      see witness.rs
+//! ballast      see space.rs
+//! attempts-N   see register.rs, one for each shard
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::OpenError;
+
+/// The format that this version writes.
+const FORMAT: u32 = 1;
+
+/// A data directory that nobody else uses, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory where it is missing, and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(OpenError::NotADirectory { path: path.to_owned() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path).map_err(unusable)?;
+                restrict(path).map_err(unusable)?;
+            }
+            Err(error) => return Err(unusable(error)),
+        }
+        let lock = lock(path)?;
+        check_format(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    pub(crate) fn witness(&self) -> PathBuf {
+        self.path.join("witness")
+    }
+
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
+    }
+
+    pub(crate) fn register(&self, shard: u32) -> PathBuf {
+        self.path.join(format!("attempts-{shard}"))
+    }
+
+    /// The registers that are there, of however many shards there once were.
+    pub(crate) fn registers(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.strip_prefix("attempts-").is_some_and(|n| n.parse::<u32>().is_ok()) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The directory holds webhook secrets: it is its owner's alone.
+fn restrict(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let name = path.join("LOCK");
+    let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&name)
+        .map_err(unusable)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+            let mut holder = String::new();
+            // The lock stands whether or not its holder can be named.
+            let _unread = file.read_to_string(&mut holder);
+            let holder = holder.trim().parse().ok();
+            return Err(OpenError::Locked { path: path.to_owned(), holder });
+        }
+        Err(error) => return Err(unusable(error.into())),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
+    Ok(file)
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let name = path.join("FORMAT");
+    let unusable = |source| OpenError::Unusable { path: name.clone(), source };
+    match fs::read_to_string(&name) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(FORMAT) => Ok(()),
+            Ok(found) if found > FORMAT => {
+                Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
+            }
+            Ok(_) | Err(_) => Err(OpenError::UnknownFormat { path: name, found: text }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_durably(&name, format!("{FORMAT}\n").as_bytes()).map_err(unusable)
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Writes a small file that is either there whole or not at all.
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = File::create(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_directory(path.parent().unwrap_or(path))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,222 @@
+//! Looks at the store's journals before the store does, because it opens some damage silently
+//! and refuses other damage that is harmless.
+//!
+//! fjall (3.1.13) takes an unreadable record in the active journal as its end and drops what
+//! follows; and a last batch of which a page is missing, which was never acknowledged, makes it
+//! refuse to open for good. This scan reads the same format, checks every batch's checksum, and
+//! finds the last commit of ours that is whole. Then [`crate::open`] can compare that with the
+//! witness *before* anything is cut.
+//!
+//! ```text
+//!  1 │ items 4 │ seqno 8                                                          start
+//!  2 │ type 1 │ compression 1 │ keyspace 8 │ key len 2 │ len 4 │ stored 4 │ key │ value
+//!  4 │ keyspace 8                                                                 clear
+//!  3 │ XXH3 of the items 8 │ "FJL" 3                                              end
+//! ```
+//!
+//! Refuses to write, but for [`cut`]. Input is damaged bytes: nothing here panics or trusts a
+//! length.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::codec::{self, CommitRow};
+use crate::tables::COMMIT_KEY;
+
+const START: u8 = 1;
+const ITEM: u8 = 2;
+const END: u8 = 3;
+const CLEAR: u8 = 4;
+const TRAILER: &[u8; 4] = b"FJL\x03";
+const LZ4: u8 = 1;
+
+/// What the journals say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// The newest commit of ours in a whole batch; none where the journals hold no batch.
+    pub(crate) newest: Option<CommitRow>,
+    /// The active journal, with where its last whole batch ends, where something follows.
+    pub(crate) torn: Option<(PathBuf, u64)>,
+    /// A journal before the active one is damaged: not a torn tail.
+    pub(crate) sealed_damage: Option<PathBuf>,
+}
+
+/// Reads all journals of the store in `dir`, oldest first.
+pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
+    let mut journals: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if let (Some(number), Some("jnl")) = (number, path.extension().and_then(|e| e.to_str())) {
+            journals.push((number, path));
+        }
+    }
+    journals.sort();
+    let mut scan = Scan::default();
+    let active = journals.len().saturating_sub(1);
+    for (index, (_, path)) in journals.into_iter().enumerate() {
+        let journal = read(&path)?;
+        scan.newest = journal.newest.or(scan.newest);
+        match (journal.damaged, index == active) {
+            (true, true) => scan.torn = Some((path, journal.whole_until)),
+            (true, false) => scan.sealed_damage = Some(path),
+            (false, _) => {}
+        }
+    }
+    Ok(scan)
+}
+
+/// Cuts a journal behind its last whole batch; the bytes that go are kept beside it as
+/// `NAME.cut`, so that nothing is destroyed. Gives how many there were.
+pub(crate) fn cut(journal: &Path, whole_until: u64) -> io::Result<u64> {
+    let mut file = OpenOptions::new().read(true).write(true).open(journal)?;
+    let length = file.metadata()?.len();
+    let mut kept = File::create(journal.with_extension("cut"))?;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(whole_until))?;
+    io::copy(&mut file, &mut kept)?;
+    kept.sync_all()?;
+    file.set_len(whole_until)?;
+    file.sync_all()?;
+    Ok(length.saturating_sub(whole_until))
+}
+
+#[derive(Debug)]
+struct Journal {
+    newest: Option<CommitRow>,
+    whole_until: u64,
+    /// Whether something that is no whole batch follows: not the end, and not the zeros of space
+    /// that was set aside.
+    damaged: bool,
+}
+
+fn read(path: &Path) -> io::Result<Journal> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut input = Input { reader: BufReader::with_capacity(1 << 18, file), at: 0, length };
+    let mut journal = Journal { newest: None, whole_until: 0, damaged: false };
+    loop {
+        match batch(&mut input) {
+            Ok(newest) => {
+                journal.newest = newest.or(journal.newest);
+                journal.whole_until = input.at;
+            }
+            Err(Stop::End) => return Ok(journal),
+            Err(Stop::Io(error)) => return Err(error),
+            Err(Stop::Damaged) => {
+                journal.damaged = true;
+                return Ok(journal);
+            }
+        }
+    }
+}
+
+enum Stop {
+    /// Nothing follows but zeros.
+    End,
+    Damaged,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Damaged,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+struct Input {
+    reader: BufReader<File>,
+    at: u64,
+    length: u64,
+}
+
+impl Input {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let mut bytes = [0; N];
+        self.reader.read_exact(&mut bytes)?;
+        self.at += N as u64;
+        Ok(bytes)
+    }
+
+    /// So many bytes, which must be there before they are allocated.
+    fn bytes(&mut self, len: usize, into: &mut Vec<u8>) -> Result<(), Stop> {
+        if len as u64 > self.length.saturating_sub(self.at) {
+            return Err(Stop::Damaged);
+        }
+        let begin = into.len();
+        into.resize(begin + len, 0);
+        self.reader.read_exact(&mut into[begin..])?;
+        self.at += len as u64;
+        Ok(())
+    }
+
+    /// The tag of what follows; the end where only zeros do.
+    fn first_tag(&mut self) -> Result<u8, Stop> {
+        if self.at == self.length {
+            return Err(Stop::End);
+        }
+        let [tag] = self.array()?;
+        if tag != 0 {
+            return Ok(tag);
+        }
+        let mut chunk = [0; 1 << 16];
+        loop {
+            match self.reader.read(&mut chunk)? {
+                0 => return Err(Stop::End),
+                read if chunk[..read].iter().any(|byte| *byte != 0) => return Err(Stop::Damaged),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Reads one batch; gives the commit record in it, where there is one.
+fn batch(input: &mut Input) -> Result<Option<CommitRow>, Stop> {
+    if input.first_tag()? != START {
+        return Err(Stop::Damaged);
+    }
+    let items = u32::from_le_bytes(input.array()?);
+    let _seqno: [u8; 8] = input.array()?;
+    let mut checksum = Xxh3::new();
+    let mut found = None;
+    let mut bytes = Vec::new();
+    for _ in 0..items {
+        bytes.clear();
+        let [tag] = input.array()?;
+        bytes.push(tag);
+        match tag {
+            ITEM => found = item(input, &mut bytes)?.or(found),
+            CLEAR => input.bytes(8, &mut bytes)?,
+            _ => return Err(Stop::Damaged),
+        }
+        checksum.update(&bytes);
+    }
+    let [tag] = input.array()?;
+    let expected = u64::from_le_bytes(input.array()?);
+    let trailer: [u8; 4] = input.array()?;
+    let whole = tag == END && trailer == *TRAILER && checksum.digest() == expected;
+    if whole { Ok(found) } else { Err(Stop::Damaged) }
+}
+
+/// Reads one item behind its tag into `bytes`; gives the commit record where it is one.
+fn item(input: &mut Input, bytes: &mut Vec<u8>) -> Result<Option<CommitRow>, Stop> {
+    const HEAD_LEN: usize = 20;
+    let head: [u8; HEAD_LEN] = input.array()?;
+    bytes.extend_from_slice(&head);
+    let key_len = usize::from(u16::from_le_bytes([head[10], head[11]]));
+    let stored_len = u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize;
+    let key_at = bytes.len();
+    input.bytes(key_len + stored_len, bytes)?;
+    let (key, value) = bytes[key_at..].split_at(key_len);
+    // The commit record is far too short to be compressed.
+    let ours = key == COMMIT_KEY && head[1] != LZ4;
+    Ok(if ours { codec::decode(value).ok() } else { None })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The thread that looks after what may wait: the witness, free space, sizes.
+//!
+//! Apart from the writer, because each of these blocks on the disk and nobody waits for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use crate::shared::Shared;
+use crate::space::Space;
+use crate::witness::Witness;
+
+/// How often free space is looked at: at 200 MB/s that is a fifth of the default floor.
+const LOOK: Duration = Duration::from_millis(250);
+/// Looks between two proofs of the witness, and two measurements of sizes.
+const LOOKS_A_PROOF: u32 = 4;
+
+/// A running keeper.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    stop: Arc<AtomicBool>,
+    thread: Thread,
+    handle: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub(crate) fn start(shared: Arc<Shared>, witness: Witness, space: Space) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let handle = thread::Builder::new()
+            .name("ledger-keeper".to_owned())
+            .spawn(move || run(&shared, witness, space, &stopped))?;
+        Ok(Self { stop, thread: handle.thread().clone(), handle })
+    }
+
+    /// Writes the last proof and ends the thread.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+        // A panic in it has been told by the panic hook.
+        drop(self.handle.join());
+    }
+}
+
+fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
+    let mut looks = 0;
+    let mut proven = 0;
+    // Only the ledger's own handle and the writer beside this: then nobody is left who could stop it.
+    while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
+        thread::park_timeout(LOOK);
+        match space.look() {
+            Ok(room) => shared.set_room(room),
+            Err(error) => tracing::warn!(%error, "cannot look at the free space"),
+        }
+        looks += 1;
+        if looks % LOOKS_A_PROOF == 0 {
+            prove(shared, &mut witness, &mut proven);
+            shared.measure();
+        }
+    }
+    prove(shared, &mut witness, &mut proven);
+}
+
+/// Witnesses the newest synced commit, where it is a new one.
+pub(crate) fn prove(shared: &Shared, witness: &mut Witness, proven: &mut u64) {
+    let proof = shared.synced();
+    if proof.commit == *proven || shared.failure().is_some() {
+        return;
+    }
+    match witness.write(proof) {
+        Ok(()) => {
+            *proven = proof.commit;
+            shared.set_witnessed(proof.commit);
+        }
+        Err(error) => {
+            shared.fail(format!("cannot write the witness: {error}"));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! How rows are named: byte strings whose order is the order that readers need.
+//!
+//! ```text
+//! rows, payloads   tenant 0 | event 16
+//! log              tenant 0 | event 16 | n 4
+//! fresh            tenant 0 | endpoint 2 | event 16
+//! timers           due 8 | tenant 0 | event 16 | endpoint 2
+//! marks            mark 1 | tenant 0 | event 16
+//! claims           tenant 0 | key hash 32
+//! expiry           ends 8 | kind 1 | (tenant 0 | event 16)  or  (tenant 0 | key hash 32)
+//! tenants          0 | tenant      1 | key hash 32      2 | tenant 0 | key hash 32      3 | setting
+//! ```
+//!
+//! Numbers are big-endian. A tenant id has only `a-z`, `0-9` and `-`, all above 0, so that a 0
+//! behind it ends it: keys of one tenant stand together, and tenants stand in the order of their
+//! ids. Fixed-width ids would take 50 bytes a key where 5 to 20 do.
+
+use posthaste_domain::{
+    DeliveryKey, EndpointId, EventId, KeyHash, TenantId, TimerPosition, Timestamp,
+};
+
+/// Ends a tenant id within a key.
+const END: u8 = 0;
+const EVENT_LEN: usize = 16;
+
+/// Kinds of rows that expire.
+pub(crate) const EXPIRES_EVENT: u8 = 0;
+/// See [`EXPIRES_EVENT`].
+pub(crate) const EXPIRES_CLAIM: u8 = 1;
+
+const TENANT: u8 = 0;
+const API_KEY: u8 = 1;
+const OWNED_KEY: u8 = 2;
+const SETTING: u8 = 3;
+
+/// Builds a key; longest first use decides the one allocation.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn new() -> Self {
+        Self(Vec::with_capacity(80))
+    }
+
+    fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    fn tenant(mut self, tenant: &TenantId) -> Self {
+        self.0.extend_from_slice(tenant.as_str().as_bytes());
+        self.0.push(END);
+        self
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn event(self, event: EventId) -> Self {
+        self.bytes(&event.as_u128().to_be_bytes())
+    }
+
+    fn endpoint(self, endpoint: EndpointId) -> Self {
+        self.bytes(&endpoint.as_u16().to_be_bytes())
+    }
+
+    fn time(self, time: Timestamp) -> Self {
+        self.bytes(&time.as_millis().to_be_bytes())
+    }
+}
+
+/// Everything of one tenant, in the keyspaces that begin with it.
+pub(crate) fn tenant_prefix(tenant: &TenantId) -> Vec<u8> {
+    Key::new().tenant(tenant).0
+}
+
+/// An event's row or payload.
+pub(crate) fn event(tenant: &TenantId, event: EventId) -> Vec<u8> {
+    Key::new().tenant(tenant).event(event).0
+}
+
+/// The `n`-th line of an event's log.
+pub(crate) fn log(tenant: &TenantId, event: EventId, n: u32) -> Vec<u8> {
+    Key::new().tenant(tenant).event(event).bytes(&n.to_be_bytes()).0
+}
+
+/// A fresh delivery.
+pub(crate) fn fresh(tenant: &TenantId, endpoint: EndpointId, event: EventId) -> Vec<u8> {
+    Key::new().tenant(tenant).endpoint(endpoint).event(event).0
+}
+
+/// An endpoint's fresh deliveries.
+pub(crate) fn fresh_prefix(tenant: &TenantId, endpoint: EndpointId) -> Vec<u8> {
+    Key::new().tenant(tenant).endpoint(endpoint).0
+}
+
+/// A waiting retry.
+pub(crate) fn timer(due: Timestamp, key: &DeliveryKey) -> Vec<u8> {
+    Key::new().time(due).tenant(&key.tenant).event(key.event).endpoint(key.endpoint).0
+}
+
+/// Where the timers after a position begin: a key to be excluded.
+pub(crate) fn timer_position(position: &TimerPosition) -> Vec<u8> {
+    match &position.key {
+        Some(key) => timer(position.due, key),
+        None => position.due.as_millis().to_be_bytes().to_vec(),
+    }
+}
+
+/// The beginning of what is due at `time`, in keyspaces that are ordered by time.
+pub(crate) fn time(time: Timestamp) -> [u8; 8] {
+    time.as_millis().to_be_bytes()
+}
+
+/// An event's mark: it stands where the event is neither fresh nor delivered.
+pub(crate) fn mark(mark: u8, tenant: &TenantId, event: EventId) -> Vec<u8> {
+    Key::new().byte(mark).tenant(tenant).event(event).0
+}
+
+/// A tenant's marks of one kind.
+pub(crate) fn mark_prefix(mark: u8, tenant: &TenantId) -> Vec<u8> {
+    Key::new().byte(mark).tenant(tenant).0
+}
+
+/// An idempotency claim.
+pub(crate) fn claim(tenant: &TenantId, hash: &[u8; 32]) -> Vec<u8> {
+    Key::new().tenant(tenant).bytes(hash).0
+}
+
+/// When a row goes, and which; `row` is its key in its own keyspace.
+pub(crate) fn expiry(ends: Timestamp, kind: u8, row: &[u8]) -> Vec<u8> {
+    Key::new().time(ends).byte(kind).bytes(row).0
+}
+
+/// A tenant's record.
+pub(crate) fn tenant(tenant: &TenantId) -> Vec<u8> {
+    Key::new().byte(TENANT).bytes(tenant.as_str().as_bytes()).0
+}
+
+/// An API key.
+pub(crate) fn api_key(hash: &KeyHash) -> Vec<u8> {
+    Key::new().byte(API_KEY).bytes(hash.as_bytes()).0
+}
+
+/// An API key in its owner's list.
+pub(crate) fn owned_key(tenant: &TenantId, hash: &KeyHash) -> Vec<u8> {
+    Key::new().byte(OWNED_KEY).tenant(tenant).bytes(hash.as_bytes()).0
+}
+
+/// All API keys of a tenant.
+pub(crate) fn owned_keys(tenant: &TenantId) -> Vec<u8> {
+    Key::new().byte(OWNED_KEY).tenant(tenant).0
+}
+
+/// A named setting of the process.
+pub(crate) fn setting(name: &str) -> Vec<u8> {
+    Key::new().byte(SETTING).bytes(name.as_bytes()).0
+}
+
+/// Reads a key from its front; `None` from any step on where it is not of our making.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(key: &'a [u8]) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(crate) fn tenant(&mut self) -> Option<TenantId> {
+        let end = self.0.iter().position(|byte| *byte == END)?;
+        let text = str::from_utf8(&self.0[..end]).ok()?;
+        self.0 = &self.0[end + 1..];
+        TenantId::try_new(text).ok()
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(crate) fn event(&mut self) -> Option<EventId> {
+        self.array::<EVENT_LEN>().map(|bytes| EventId::from_u128(u128::from_be_bytes(bytes)))
+    }
+
+    pub(crate) fn endpoint(&mut self) -> Option<EndpointId> {
+        self.array().map(|bytes| EndpointId::from_u16(u16::from_be_bytes(bytes)))
+    }
+
+    pub(crate) fn time(&mut self) -> Option<Timestamp> {
+        self.array().map(|bytes| Timestamp::from_millis(u64::from_be_bytes(bytes)))
+    }
+
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// The delivery that a timer's key names, and its due time.
+pub(crate) fn parse_timer(key: &[u8]) -> Option<(Timestamp, DeliveryKey)> {
+    let mut reader = Reader::new(key);
+    let due = reader.time()?;
+    let (tenant, event, endpoint) = (reader.tenant()?, reader.event()?, reader.endpoint()?);
+    Some((due, DeliveryKey { tenant, event, endpoint }))
+}
+
+/// The delivery that a fresh row's key names.
+pub(crate) fn parse_fresh(key: &[u8]) -> Option<DeliveryKey> {
+    let mut reader = Reader::new(key);
+    let (tenant, endpoint, event) = (reader.tenant()?, reader.endpoint()?, reader.event()?);
+    Some(DeliveryKey { tenant, event, endpoint })
+}
+
+/// The event that a mark's key names.
+pub(crate) fn parse_mark(key: &[u8]) -> Option<(TenantId, EventId)> {
+    let mut reader = Reader::new(key);
+    reader.byte()?;
+    Some((reader.tenant()?, reader.event()?))
+}
+
+/// The event that a row's key names.
+pub(crate) fn parse_event(key: &[u8]) -> Option<(TenantId, EventId)> {
+    let mut reader = Reader::new(key);
+    Some((reader.tenant()?, reader.event()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tenants() -> impl Strategy<Value = TenantId> {
+        "[a-z0-9-]{3,50}".prop_map(|text| TenantId::try_new(&text).unwrap())
+    }
+
+    fn deliveries() -> impl Strategy<Value = DeliveryKey> {
+        (tenants(), any::<u128>(), any::<u16>()).prop_map(|(tenant, event, endpoint)| DeliveryKey {
+            tenant,
+            event: EventId::from_u128(event),
+            endpoint: EndpointId::from_u16(endpoint),
+        })
+    }
+
+    proptest! {
+        /// For all deliveries and times: keys say what they were made of.
+        #[test]
+        fn keys_are_what_they_were_made_of(key in deliveries(), due: u64) {
+            let due = Timestamp::from_millis(due);
+            prop_assert_eq!(parse_timer(&timer(due, &key)), Some((due, key.clone())));
+            let row = fresh(&key.tenant, key.endpoint, key.event);
+            prop_assert_eq!(parse_fresh(&row), Some(key.clone()));
+            let named = Some((key.tenant.clone(), key.event));
+            prop_assert_eq!(parse_event(&event(&key.tenant, key.event)), named.clone());
+            prop_assert_eq!(parse_mark(&mark(7, &key.tenant, key.event)), named);
+        }
+
+        /// For all pairs: the order of keys is due time, tenant, event; and an open position
+        /// stands before everything at its time.
+        #[test]
+        fn timers_are_ordered_by_due_time(
+            a in deliveries(), b in deliveries(), due_a in 0_u64..4, due_b in 0_u64..4,
+        ) {
+            let order = (due_a, &a.tenant, a.event, a.endpoint)
+                .cmp(&(due_b, &b.tenant, b.event, b.endpoint));
+            let (due_a, due_b) = (Timestamp::from_millis(due_a), Timestamp::from_millis(due_b));
+            prop_assert_eq!(timer(due_a, &a).cmp(&timer(due_b, &b)), order);
+            let open = timer_position(&TimerPosition { due: due_a, key: None });
+            prop_assert!(open < timer(due_a, &a));
+        }
+
+        /// For all bytes: reading a key that is not ours ends in nothing, never in a panic.
+        #[test]
+        fn foreign_keys_are_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..90)) {
+            let _read = (parse_timer(&bytes), parse_fresh(&bytes), parse_mark(&bytes));
+        }
+
+        /// For all tenants of which one id begins with the other's: their keys stay apart.
+        #[test]
+        fn a_tenant_is_no_prefix_of_another(one in tenants(), id: u128) {
+            let longer = format!("{one}-").chars().take(50).collect::<String>();
+            let other = TenantId::try_new(&longer).unwrap();
+            prop_assume!(one != other);
+            let id = EventId::from_u128(id);
+            prop_assert!(!event(&other, id).starts_with(&tenant_prefix(&one)));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The ports, one file a trait: writes are asked of the writer, reads see what is committed.
+
+mod dead_letters;
+mod events;
+mod expiry;
+mod journal;
+mod tenants;

@@ -1,0 +1,177 @@
+//! Events as tenants see them.
+//!
+//! Lists merge what each status is found by: fresh rows and due retries for PENDING, marks for
+//! FAILED, DLQ and PURGED, all rows otherwise. All of one page is read from one view.
+
+use std::cmp::Reverse;
+
+use async_trait::async_trait;
+use posthaste_domain::{EndpointId, EventId, EventStatus, TenantId, Timestamp};
+use posthaste_ports::{
+    Acceptance, EventDetail, EventPage, EventStore, EventSummary, ListQuery, LoggedAttempt,
+    NewEvent, PortError, Retried,
+};
+
+use crate::codec::{EventRow, LogRow, Standing};
+use crate::keys;
+use crate::ledger::Ledger;
+use crate::shared::Shared;
+use crate::tables::{ReadError, Table, View, decoded, foreign_key, key_of, pair_of};
+use crate::writer::{MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
+
+#[async_trait]
+impl EventStore for Ledger {
+    async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Acceptance>, PortError> {
+        self.ask(|done| Operation::Accept { events, done }).await
+    }
+
+    async fn event(
+        &self,
+        tenant: &TenantId,
+        id: EventId,
+        now: Timestamp,
+    ) -> Result<Option<EventDetail>, PortError> {
+        let tenant = tenant.clone();
+        self.read(move |shared| detail(&shared.tables.view(), &tenant, id, now)).await
+    }
+
+    async fn list(&self, tenant: &TenantId, query: ListQuery) -> Result<EventPage, PortError> {
+        let tenant = tenant.clone();
+        self.read(move |shared| page(shared, &tenant, &query)).await
+    }
+
+    async fn retry(
+        &self,
+        tenant: &TenantId,
+        id: EventId,
+        at: Timestamp,
+    ) -> Result<Retried, PortError> {
+        let tenant = tenant.clone();
+        self.ask(|done| Operation::Retry { tenant, event: id, at, done }).await
+    }
+}
+
+fn summary(id: EventId, row: &EventRow, now: Timestamp) -> EventSummary {
+    EventSummary {
+        id,
+        status: row.standing.status(now),
+        attempts: row.attempts,
+        last_attempt_at: row.last_attempt_at.map(Timestamp::from_millis),
+    }
+}
+
+fn detail(
+    view: &View<'_>,
+    tenant: &TenantId,
+    id: EventId,
+    now: Timestamp,
+) -> Result<Option<EventDetail>, ReadError> {
+    let Some(row) = view.event(tenant, id)? else { return Ok(None) };
+    let payload = view.payload(tenant, id)?.ok_or_else(|| foreign_key(Table::Payloads))?;
+    let mut log: Vec<LoggedAttempt> = Vec::with_capacity(row.logged as usize);
+    for guard in view.prefix(Table::Log, &keys::event(tenant, id)) {
+        let (_, bytes) = pair_of(Table::Log, guard)?;
+        let line = decoded::<LogRow>(Table::Log, &bytes)?.attempt();
+        log.push(line.map_err(|_| foreign_key(Table::Log))?);
+    }
+    let next_attempt_at = match row.standing {
+        Standing::Timer { due } => Some(Timestamp::from_millis(due)),
+        _ => None,
+    };
+    Ok(Some(EventDetail {
+        summary: summary(id, &row, now),
+        payload,
+        error: log.last().and_then(|last| last.attempt.error.clone()),
+        next_attempt_at,
+        log,
+    }))
+}
+
+/// A page and one more, to know whether it is the last.
+fn page(shared: &Shared, tenant: &TenantId, query: &ListQuery) -> Result<EventPage, ReadError> {
+    let view = shared.tables.view();
+    let before = query.before.unwrap_or(EventId::MAX);
+    // The largest id is a lawful one, but nobody begins a page behind it.
+    let open = query.before.is_none();
+    let scan = Scan { view: &view, tenant, before, open };
+    let mut events = match query.status {
+        None | Some(EventStatus::Delivered) => scan.rows(query)?,
+        Some(EventStatus::Pending) => scan.pending(query)?,
+        Some(EventStatus::Failed) => scan.marked(MARK_FAILED, query)?,
+        Some(EventStatus::Dlq) => scan.marked(MARK_DEAD, query)?,
+        Some(EventStatus::Purged) => scan.marked(MARK_PURGED, query)?,
+    };
+    let more = events.len() > query.limit;
+    events.truncate(query.limit);
+    let next = events.last().filter(|_| more).map(|last| last.id);
+    Ok(EventPage { events, next })
+}
+
+/// A reading of one tenant's events, newest first, older than `before`.
+struct Scan<'a> {
+    view: &'a View<'a>,
+    tenant: &'a TenantId,
+    before: EventId,
+    open: bool,
+}
+
+impl Scan<'_> {
+    /// The ids of a keyspace whose keys are `prefix` and an event id, newest first.
+    fn ids(
+        &self,
+        table: Table,
+        prefix: Vec<u8>,
+    ) -> impl Iterator<Item = Result<EventId, ReadError>> {
+        let at = prefix.len();
+        let mut end = prefix.clone();
+        end.extend_from_slice(&self.before.as_u128().to_be_bytes());
+        if self.open {
+            // Longer than any key with this id: the id itself is in.
+            end.push(0);
+        }
+        let found = self.view.range(table, prefix..end).rev();
+        found.map(move |guard| {
+            let key = key_of(table, guard)?;
+            let id = key.get(at..).and_then(|id| id.try_into().ok()).map(u128::from_be_bytes);
+            id.map(EventId::from_u128).ok_or_else(|| foreign_key(table))
+        })
+    }
+
+    /// Summaries of these ids as far as the query wants them, and one more.
+    fn collect(
+        &self,
+        ids: impl Iterator<Item = Result<EventId, ReadError>>,
+        query: &ListQuery,
+    ) -> Result<Vec<EventSummary>, ReadError> {
+        let mut events = Vec::with_capacity(query.limit + 1);
+        for id in ids {
+            let id = id?;
+            let Some(row) = self.view.event(self.tenant, id)? else { continue };
+            let event = summary(id, &row, query.now);
+            if query.status.is_none_or(|status| status == event.status) {
+                events.push(event);
+                if events.len() > query.limit {
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    fn rows(&self, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
+        self.collect(self.ids(Table::Rows, keys::tenant_prefix(self.tenant)), query)
+    }
+
+    fn marked(&self, mark: u8, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
+        self.collect(self.ids(Table::Marks, keys::mark_prefix(mark, self.tenant)), query)
+    }
+
+    /// What is fresh, and retries that are due.
+    fn pending(&self, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
+        let fresh = keys::fresh_prefix(self.tenant, EndpointId::DEFAULT);
+        let mut events = self.collect(self.ids(Table::Fresh, fresh), query)?;
+        events.extend(self.marked(MARK_FAILED, query)?);
+        events.sort_by_key(|event| Reverse(event.id));
+        Ok(events)
+    }
+}

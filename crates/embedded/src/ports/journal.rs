@@ -1,0 +1,152 @@
+//! What the engine's driver needs: settling, and reading what is owed.
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_domain::{
+    DeliveryKey, EndpointId, EventId, Owed, Settlement, TenantId, TimerPosition, Timestamp,
+};
+use posthaste_ports::{Backlog, Journal, OwedEndpoint, PortError, Settled, ShardSpec, TimerPage};
+
+use crate::codec::{FreshRow, TimerRow};
+use crate::keys;
+use crate::ledger::Ledger;
+use crate::shared::Shared;
+use crate::tables::{ReadError, Table, decoded, foreign_key, key_of, pair_of};
+use crate::writer::Operation;
+
+#[async_trait]
+impl Journal for Ledger {
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, PortError> {
+        self.ask(|done| Operation::Settle { settlements, done }).await
+    }
+
+    async fn backlog(
+        &self,
+        tenant: &TenantId,
+        endpoint: EndpointId,
+        from: EventId,
+        max: usize,
+    ) -> Result<Backlog, PortError> {
+        let tenant = tenant.clone();
+        self.read(move |shared| backlog(shared, &tenant, endpoint, from, max)).await
+    }
+
+    async fn timers(
+        &self,
+        shard: ShardSpec,
+        from: TimerPosition,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<TimerPage, PortError> {
+        self.read(move |shared| timers(shared, shard, from, until, max)).await
+    }
+
+    async fn payloads(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Bytes>>, PortError> {
+        let keys = keys.to_vec();
+        self.read(move |shared| keys.iter().map(|key| payload(shared, key)).collect()).await
+    }
+
+    async fn owed_endpoints(&self, shard: ShardSpec) -> Result<Vec<OwedEndpoint>, PortError> {
+        self.read(move |shared| owed_endpoints(shared, shard)).await
+    }
+}
+
+fn payload(shared: &Shared, key: &DeliveryKey) -> Result<Option<Bytes>, ReadError> {
+    if key.endpoint != EndpointId::DEFAULT {
+        return Ok(None);
+    }
+    shared.tables.payload(&keys::event(&key.tenant, key.event))
+}
+
+fn backlog(
+    shared: &Shared,
+    tenant: &TenantId,
+    endpoint: EndpointId,
+    from: EventId,
+    max: usize,
+) -> Result<Backlog, ReadError> {
+    let first = keys::fresh(tenant, endpoint, from);
+    let last = keys::fresh(tenant, endpoint, EventId::MAX);
+    let view = shared.tables.view();
+    let mut owed = Vec::new();
+    for guard in view.range(Table::Fresh, first..=last) {
+        if owed.len() == max {
+            return Ok(Backlog { owed, exhausted: false });
+        }
+        let (key, bytes) = pair_of(Table::Fresh, guard)?;
+        let row = decoded::<FreshRow>(Table::Fresh, &bytes);
+        match (keys::parse_fresh(&key), row) {
+            (Some(key), Ok(row)) => owed.push(row.owed(key)),
+            (None, _) => shared.damaged(&foreign_key(Table::Fresh), tenant),
+            (_, Err(error)) => shared.damaged(&error, tenant),
+        }
+    }
+    Ok(Backlog { owed, exhausted: true })
+}
+
+fn timers(
+    shared: &Shared,
+    shard: ShardSpec,
+    from: TimerPosition,
+    until: Timestamp,
+    max: usize,
+) -> Result<TimerPage, ReadError> {
+    let view = shared.tables.view();
+    // The watermark is read after the view is taken: it is lowered before a commit can be seen.
+    let low = Timestamp::from_millis(shared.timers_low.load(Ordering::SeqCst));
+    let from = from.max(TimerPosition { due: low, key: None });
+    let first = keys::timer_position(&from);
+    let mut last = from;
+    let mut owed: Vec<Owed> = Vec::new();
+    for guard in view.range(Table::Timers, (Bound::Excluded(first), Bound::Unbounded)) {
+        let (key, bytes) = pair_of(Table::Timers, guard)?;
+        let Some((due, key)) = keys::parse_timer(&key) else {
+            shared.damaged(&foreign_key(Table::Timers), &"a timer");
+            continue;
+        };
+        if due > until {
+            break;
+        }
+        let row: TimerRow = match decoded(Table::Timers, &bytes) {
+            Ok(row) => row,
+            Err(error) => {
+                shared.damaged(&error, &key.event);
+                continue;
+            }
+        };
+        if !shard.owns(row.shard_key) {
+            continue;
+        }
+        if owed.len() == max {
+            return Ok(TimerPage { owed, next: Some(last) });
+        }
+        last = TimerPosition { due, key: Some(key.clone()) };
+        owed.push(row.owed(due, key));
+    }
+    Ok(TimerPage { owed, next: None })
+}
+
+/// One step for each endpoint, not for each delivery: from an endpoint's first row to behind its
+/// last possible one.
+fn owed_endpoints(shared: &Shared, shard: ShardSpec) -> Result<Vec<OwedEndpoint>, ReadError> {
+    let view = shared.tables.view();
+    let mut found = Vec::new();
+    let mut from = Bound::Unbounded;
+    while let Some(guard) = view.range(Table::Fresh, (from, Bound::Unbounded)).next() {
+        let key = key_of(Table::Fresh, guard)?;
+        let Some(DeliveryKey { tenant, event, endpoint }) = keys::parse_fresh(&key) else {
+            shared.damaged(&foreign_key(Table::Fresh), &"a fresh delivery");
+            from = Bound::Excluded(key.to_vec());
+            continue;
+        };
+        from = Bound::Excluded(keys::fresh(&tenant, endpoint, EventId::MAX));
+        let own = shared.tenant(&tenant)?.is_some_and(|record| shard.owns(record.shard_key));
+        if own {
+            found.push(OwedEndpoint { tenant, endpoint, first: event });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,279 @@
+//! The keyspaces and how they are read: names, sizes, and decoded rows.
+//!
+//! Reads of one row see what is committed. Reads that must agree with each other go through one
+//! [`View`]. A row that cannot be decoded is an error that names its place; whoever meets it
+//! decides what that costs, because one rotten row must not stop every tenant.
+
+use bytes::Bytes;
+use fjall::{Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, Readable as _, Snapshot};
+use posthaste_domain::{EventId, TenantId};
+use posthaste_ports::{PortError, TenantRecord};
+use thiserror::Error;
+
+use crate::codec::{self, CodecError, Decodable, EventRow, LogRow, TenantRow};
+use crate::keys;
+use crate::settings::Settings;
+
+/// The name of the one row that is written with every commit.
+pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+
+/// The keyspaces, by what is in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Table {
+    /// Where each event stands.
+    Rows,
+    /// The bytes to deliver.
+    Payloads,
+    /// Lines of attempt logs.
+    Log,
+    /// Deliveries that no attempt of their round has failed.
+    Fresh,
+    /// Waiting retries, by due time.
+    Timers,
+    /// Events that wait for a retry, are dead or purged, by tenant.
+    Marks,
+    /// Idempotency claims.
+    Claims,
+    /// What goes when.
+    Expiry,
+    /// Tenants, keys, settings.
+    Tenants,
+    /// The commit record.
+    Meta,
+}
+
+impl Table {
+    const ALL: [Self; 10] = [
+        Self::Rows,
+        Self::Payloads,
+        Self::Log,
+        Self::Fresh,
+        Self::Timers,
+        Self::Marks,
+        Self::Claims,
+        Self::Expiry,
+        Self::Tenants,
+        Self::Meta,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Payloads => "payloads",
+            Self::Log => "log",
+            Self::Fresh => "fresh",
+            Self::Timers => "timers",
+            Self::Marks => "marks",
+            Self::Claims => "claims",
+            Self::Expiry => "expiry",
+            Self::Tenants => "tenants",
+            Self::Meta => "meta",
+        }
+    }
+
+    /// Whether every event writes to it.
+    const fn is_busy(self) -> bool {
+        match self {
+            Self::Rows | Self::Payloads | Self::Log | Self::Fresh | Self::Timers | Self::Expiry => {
+                true
+            }
+            Self::Marks | Self::Claims | Self::Tenants | Self::Meta => false,
+        }
+    }
+}
+
+/// Why a read gave nothing.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    /// The store could not read.
+    #[error("cannot read {table}")]
+    Store {
+        /// Which keyspace.
+        table: &'static str,
+        /// Why.
+        source: fjall::Error,
+    },
+    /// What was read is not what was written.
+    #[error("damaged row in {table}: {source}")]
+    Damaged {
+        /// Which keyspace.
+        table: &'static str,
+        /// How.
+        source: CodecError,
+    },
+}
+
+impl From<ReadError> for PortError {
+    /// A damaged row concerns one event, and what is wrong with the disk shows at the next write:
+    /// neither ends the process.
+    fn from(error: ReadError) -> Self {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        Self::Transient(match cause {
+            Some(cause) if matches!(error, ReadError::Store { .. }) => format!("{error}: {cause}"),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// The open keyspaces.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    database: Database,
+    keyspaces: [Keyspace; Table::ALL.len()],
+}
+
+impl Tables {
+    /// Opens every keyspace, making those that are missing.
+    pub(crate) fn open(database: Database, settings: &Settings) -> fjall::Result<Self> {
+        let busy = settings.memtable_bytes;
+        // Quiet keyspaces would pin the journals for as long as a large memtable takes to fill.
+        let quiet = (busy / 4).max(1 << 20);
+        let open = |table: Table| {
+            database.keyspace(table.name(), || {
+                let bytes = if table.is_busy() { busy } else { quiet };
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(bytes)
+                    .manual_journal_persist(true)
+            })
+        };
+        let keyspaces = Table::ALL.map(open).into_iter().collect::<fjall::Result<Vec<_>>>()?;
+        let keyspaces = keyspaces.try_into().unwrap_or_else(|_| unreachable!("one for each"));
+        Ok(Self { database, keyspaces })
+    }
+
+    pub(crate) const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) const fn keyspace(&self, table: Table) -> &Keyspace {
+        &self.keyspaces[table as usize]
+    }
+
+    /// The bytes of one row, as committed.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<fjall::Slice>, ReadError> {
+        let read = self.keyspace(table).get(key);
+        read.map_err(|source| ReadError::Store { table: table.name(), source })
+    }
+
+    /// One row, as committed.
+    pub(crate) fn row<R: Decodable>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<R>, ReadError> {
+        self.get(table, key)?.map(|bytes| decoded(table, &bytes)).transpose()
+    }
+
+    /// A tenant, as committed.
+    pub(crate) fn tenant(&self, id: &TenantId) -> Result<Option<TenantRecord>, ReadError> {
+        let row = self.row::<TenantRow>(Table::Tenants, &keys::tenant(id))?;
+        row.map(|row| tenant_record(row, id)).transpose()
+    }
+
+    /// A payload, as committed.
+    pub(crate) fn payload(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.get(Table::Payloads, key)?.map(|bytes| payload(&bytes)).transpose()
+    }
+
+    /// All keyspaces as they are now, until the view is dropped.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { tables: self, snapshot: self.database.snapshot() }
+    }
+}
+
+/// All keyspaces at one moment.
+pub(crate) struct View<'a> {
+    tables: &'a Tables,
+    snapshot: Snapshot,
+}
+
+impl View<'_> {
+    pub(crate) fn row<R: Decodable>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<R>, ReadError> {
+        let read = self.snapshot.get(self.tables.keyspace(table), key);
+        let bytes = read.map_err(|source| ReadError::Store { table: table.name(), source })?;
+        bytes.map(|bytes| decoded(table, &bytes)).transpose()
+    }
+
+    /// An event's row.
+    pub(crate) fn event(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+    ) -> Result<Option<EventRow>, ReadError> {
+        self.row(Table::Rows, &keys::event(tenant, event))
+    }
+
+    /// An event's payload.
+    pub(crate) fn payload(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let table = Table::Payloads;
+        let read = self.snapshot.get(self.tables.keyspace(table), keys::event(tenant, event));
+        let bytes = read.map_err(|source| ReadError::Store { table: table.name(), source })?;
+        bytes.map(|bytes| payload(&bytes)).transpose()
+    }
+
+    /// The last line of an event's log.
+    pub(crate) fn last_log(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        row: &EventRow,
+    ) -> Result<Option<LogRow>, ReadError> {
+        match row.logged.checked_sub(1) {
+            Some(last) => self.row(Table::Log, &keys::log(tenant, event, last)),
+            None => Ok(None),
+        }
+    }
+
+    /// Rows whose keys begin with `prefix`, in order.
+    pub(crate) fn prefix(&self, table: Table, prefix: &[u8]) -> Iter {
+        self.snapshot.prefix(self.tables.keyspace(table), prefix)
+    }
+
+    /// Rows of a range of keys, in order.
+    pub(crate) fn range<R: std::ops::RangeBounds<Vec<u8>>>(&self, table: Table, range: R) -> Iter {
+        self.snapshot.range(self.tables.keyspace(table), range)
+    }
+}
+
+/// The key of a row that a scan found.
+pub(crate) fn key_of(table: Table, guard: Guard) -> Result<fjall::Slice, ReadError> {
+    guard.key().map_err(|source| ReadError::Store { table: table.name(), source })
+}
+
+/// Key and bytes of a row that a scan found.
+pub(crate) fn pair_of(
+    table: Table,
+    guard: Guard,
+) -> Result<(fjall::Slice, fjall::Slice), ReadError> {
+    guard.into_inner().map_err(|source| ReadError::Store { table: table.name(), source })
+}
+
+/// The record that a row's bytes are.
+pub(crate) fn decoded<R: Decodable>(table: Table, bytes: &[u8]) -> Result<R, ReadError> {
+    codec::decode(bytes).map_err(|source| ReadError::Damaged { table: table.name(), source })
+}
+
+/// A key that is not one of ours.
+pub(crate) const fn foreign_key(table: Table) -> ReadError {
+    ReadError::Damaged { table: table.name(), source: CodecError::Fields }
+}
+
+/// The tenant that a row is.
+pub(crate) fn tenant_record(row: TenantRow, id: &TenantId) -> Result<TenantRecord, ReadError> {
+    let table = Table::Tenants.name();
+    row.record(id.clone()).map_err(|source| ReadError::Damaged { table, source })
+}
+
+fn payload(bytes: &[u8]) -> Result<Bytes, ReadError> {
+    let table = Table::Payloads.name();
+    let payload = codec::unframe(bytes).map_err(|source| ReadError::Damaged { table, source })?;
+    Ok(Bytes::copy_from_slice(payload))
+}

@@ -1,0 +1,340 @@
+//! The one thread that writes: group commit.
+//!
+//! It sleeps until there is work, takes everything that waits as one batch, commits it, syncs
+//! once, tells the sink what has become owed, and completes the tickets. What arrives during that
+//! sync is the next batch.
+//!
+//! ```text
+//!  queue (bounded) ──► apply ──► apply ──► … ──► commit + sync ──► sink ──► tickets
+//!                      └─ one batch: up to 4,096 operations or 8 MiB ─┘
+//! ```
+//!
+//! Invariants: a ticket completes after the sync of the batch that holds its operation, never
+//! before; only a batch of nothing but delivered marks goes without a sync of its own (losing one
+//! costs a duplicate), and is synced within a second. After a failed commit nothing is written any
+//! more: a failed sync may have dropped pages that a later one would call safe.
+
+mod accepting;
+mod dead_letters;
+mod expiring;
+mod settling;
+mod tenants;
+
+pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED};
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fjall::PersistMode;
+use posthaste_domain::{EventId, KeyHash, Settlement, TenantId, Timestamp};
+use posthaste_ports::{
+    Acceptance, Created, NewEvent, NewTenant, PortError, Requeued, Retried, Settled, TenantChange,
+    TenantRecord,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::Batch;
+use crate::codec::{self, CommitRow};
+use crate::keys;
+use crate::settings::{Commit, SyncMode};
+use crate::shared::Shared;
+use crate::tables::{COMMIT_KEY, ReadError, Table};
+use crate::witness::Proof;
+
+/// Operations in one commit: with a few hundred bytes each, some milliseconds of work.
+const OPERATIONS_MAX: usize = 4096;
+/// Bytes in one commit; beyond it the sync would be what everybody waits for.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// How often the writer looks after what it has put off.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Where an operation's answer goes.
+pub(crate) type Done<T> = oneshot::Sender<Result<T, PortError>>;
+
+/// What completes when the batch is durable.
+type Ticket = Box<dyn FnOnce(Result<(), PortError>) + Send>;
+
+/// What the writer can be asked for.
+pub(crate) enum Operation {
+    Accept { events: Vec<NewEvent>, done: Done<Vec<Acceptance>> },
+    Retry { tenant: TenantId, event: EventId, at: Timestamp, done: Done<Retried> },
+    Settle { settlements: Vec<Settlement>, done: Done<Vec<Settled>> },
+    Requeue { events: Vec<(TenantId, EventId)>, done: Done<Requeued> },
+    Purge { events: Vec<(TenantId, EventId)>, at: Timestamp, done: Done<u64> },
+    Sweep { now: Timestamp, max: usize, done: Done<u64> },
+    CreateTenant { new: Box<NewTenant>, done: Done<Created> },
+    UpdateTenant { id: TenantId, change: TenantChange, done: Done<Option<Arc<TenantRecord>>> },
+    AddKey { id: TenantId, key: KeyHash, at: Timestamp, done: Done<bool> },
+    RevokeKey { id: TenantId, key: KeyHash, done: Done<bool> },
+    SetSetting { name: String, value: Vec<u8>, done: Done<()> },
+    Close { done: Done<()> },
+}
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    /// What the last commit wrote of itself.
+    last: CommitRow,
+    /// What the next one will; ahead of `last` while a batch is being made.
+    next: CommitRow,
+    /// The earliest end of a row that this batch makes; scans do not see it yet.
+    unseen_expiry_low: u64,
+    unsynced: bool,
+    timers_removed: bool,
+    upkeep_us: u64,
+}
+
+impl Writer {
+    /// A writer that goes on behind `last`.
+    pub(crate) fn new(shared: Arc<Shared>, last: CommitRow) -> Self {
+        shared.timers_low.store(last.timers_low, Ordering::SeqCst);
+        let upkeep_us = shared.observer.monotonic_us();
+        Self {
+            shared,
+            last,
+            next: last,
+            unseen_expiry_low: u64::MAX,
+            unsynced: false,
+            timers_removed: false,
+            upkeep_us,
+        }
+    }
+
+    /// Runs until it is closed, or until nobody can ask for anything any more.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                self.shared.fail(format!("no runtime for the ledger's writer: {error}"));
+                return;
+            }
+        };
+        let mut closed = None;
+        while closed.is_none() {
+            let waited =
+                runtime.block_on(async { tokio::time::timeout(UPKEEP, queue.recv()).await });
+            match waited {
+                Ok(Some(first)) => closed = self.turn(first, &mut queue),
+                Ok(None) => break,
+                Err(_) => {}
+            }
+            self.upkeep();
+        }
+        // Whoever still waits learns it by the closed channel.
+        queue.close();
+        let synced = self.sync();
+        if let Some(done) = closed {
+            drop(done.send(synced));
+        }
+    }
+
+    /// One batch: `first` and whatever waits behind it. Gives who asked to close, if somebody did.
+    fn turn(
+        &mut self,
+        first: Operation,
+        queue: &mut mpsc::Receiver<Operation>,
+    ) -> Option<Done<()>> {
+        let begin = self.shared.observer.monotonic_us();
+        let mut batch = Batch::new(self.shared.tables.clone());
+        let mut tickets = Vec::new();
+        let mut next = Some(first);
+        let mut closed = None;
+        while let Some(operation) = next.take() {
+            match operation {
+                Operation::Close { done } => closed = Some(done),
+                other => tickets.push(self.apply(other, &mut batch)),
+            }
+            let room = tickets.len() < OPERATIONS_MAX && batch.bytes < BATCH_BYTES_MAX;
+            if room && closed.is_none() {
+                next = queue.try_recv().ok();
+            }
+        }
+        let operations = tickets.len();
+        let events = batch.accepted;
+        let committed = self.commit(batch, tickets);
+        if let Ok(synced) = committed {
+            let micros = self.shared.observer.monotonic_us().saturating_sub(begin);
+            let commit = Commit { operations, events, synced, micros };
+            self.shared.count(&commit);
+            self.shared.observer.committed(&commit);
+        }
+        closed
+    }
+
+    /// Commits, tells the sink, completes the tickets; says whether it synced.
+    pub(crate) fn commit(
+        &mut self,
+        mut batch: Batch,
+        tickets: Vec<Ticket>,
+    ) -> Result<bool, PortError> {
+        if batch.is_empty() {
+            complete(tickets, &Ok(()));
+            return Ok(false);
+        }
+        self.next.number = self.last.number + 1;
+        batch.insert(Table::Meta, COMMIT_KEY, &self.next);
+        let synced = batch.needs_sync;
+        let mode = if synced { self.sync_mode() } else { PersistMode::Buffer };
+        let arrivals = std::mem::take(&mut batch.arrivals);
+        let tenants = std::mem::take(&mut batch.tenants);
+        if let Err(error) = batch.commit(mode) {
+            let failure = self.shared.fail(format!("cannot commit: {error}"));
+            complete(tickets, &Err(failure.clone()));
+            return Err(failure);
+        }
+        self.last = self.next;
+        self.unseen_expiry_low = u64::MAX;
+        self.unsynced = !synced;
+        if synced {
+            self.shared.set_synced(proof(&self.last));
+        }
+        for tenant in tenants {
+            self.shared.tenant_changed(Arc::new(tenant));
+        }
+        if !arrivals.is_empty() {
+            self.shared.sink.arrived(arrivals);
+        }
+        complete(tickets, &Ok(()));
+        Ok(synced)
+    }
+
+    fn sync_mode(&self) -> PersistMode {
+        match self.shared.settings.sync {
+            SyncMode::Data => PersistMode::SyncData,
+            SyncMode::All => PersistMode::SyncAll,
+        }
+    }
+
+    fn apply(&mut self, operation: Operation, batch: &mut Batch) -> Ticket {
+        if let Some(failure) = self.shared.failure() {
+            return refused(operation, failure);
+        }
+        match operation {
+            Operation::Accept { events, done } => ticket(done, self.accept(events, batch)),
+            Operation::Retry { tenant, event, at, done } => {
+                ticket(done, self.retry(&tenant, event, at, batch))
+            }
+            Operation::Settle { settlements, done } => {
+                ticket(done, self.settle(settlements, batch))
+            }
+            Operation::Requeue { events, done } => ticket(done, self.requeue(&events, batch)),
+            Operation::Purge { events, at, done } => ticket(done, self.purge(&events, at, batch)),
+            Operation::Sweep { now, max, done } => ticket(done, self.sweep(now, max, batch)),
+            Operation::CreateTenant { new, done } => ticket(done, self.create_tenant(*new, batch)),
+            Operation::UpdateTenant { id, change, done } => {
+                ticket(done, Self::update_tenant(&id, change, batch))
+            }
+            Operation::AddKey { id, key, at, done } => {
+                ticket(done, Self::add_key(&id, &key, at, batch))
+            }
+            Operation::RevokeKey { id, key, done } => {
+                ticket(done, Self::revoke_key(&id, &key, batch))
+            }
+            Operation::SetSetting { name, value, done } => {
+                batch.needs_sync = true;
+                batch.insert_bytes(Table::Tenants, keys::setting(&name), codec::frame(&value));
+                ticket(done, Ok(()))
+            }
+            Operation::Close { done } => ticket(done, Ok(())),
+        }
+    }
+
+    /// Looks after what was put off, once a second: marks that are not synced, and from where on
+    /// timers must be looked for.
+    fn upkeep(&mut self) {
+        let now_us = self.shared.observer.monotonic_us();
+        if now_us.saturating_sub(self.upkeep_us) < UPKEEP.as_micros() as u64 {
+            return;
+        }
+        self.upkeep_us = now_us;
+        if self.unsynced && self.shared.failure().is_none() {
+            // A failure is told by `fail`, and nobody waits for this sync.
+            drop(self.sync());
+        }
+        if self.timers_removed {
+            self.timers_removed = false;
+            self.raise_timers_low();
+        }
+    }
+
+    /// Syncs what was only handed to the operating system.
+    fn sync(&mut self) -> Result<(), PortError> {
+        if let Some(failure) = self.shared.failure() {
+            return Err(failure);
+        }
+        if self.unsynced {
+            let persisted = self.shared.tables.database().persist(self.sync_mode());
+            persisted.map_err(|error| self.shared.fail(format!("cannot sync: {error}")))?;
+            self.unsynced = false;
+        }
+        self.shared.set_synced(proof(&self.last));
+        Ok(())
+    }
+
+    /// Moves the low watermark of the timers up to the first one that there is. The marks that
+    /// removed rows leave are stepped over here once, not by every reader.
+    fn raise_timers_low(&mut self) {
+        let from = keys::time(Timestamp::from_millis(self.last.timers_low)).to_vec();
+        let first = self.shared.tables.view().range(Table::Timers, from..).next();
+        let low = match first.map(|guard| guard.key()) {
+            Some(Ok(key)) => keys::parse_timer(&key).map(|(due, _)| due.as_millis()),
+            Some(Err(_)) => None,
+            None => Some(u64::MAX),
+        };
+        if let Some(low) = low {
+            self.next.timers_low = low;
+            self.last.timers_low = low;
+            self.shared.timers_low.store(low, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes that a batch has a timer due at `due`.
+    fn lower_timers_low(&mut self, due: Timestamp) {
+        if due.as_millis() < self.next.timers_low {
+            self.next.timers_low = due.as_millis();
+            self.shared.timers_low.fetch_min(due.as_millis(), Ordering::SeqCst);
+        }
+    }
+}
+
+const fn proof(commit: &CommitRow) -> Proof {
+    Proof { commit: commit.number, accepted: commit.accepted }
+}
+
+fn complete(tickets: Vec<Ticket>, outcome: &Result<(), PortError>) {
+    for ticket in tickets {
+        ticket(outcome.clone());
+    }
+}
+
+/// A ticket that answers `value` once the batch is durable. Whoever does not wait any more is not
+/// told; what was done stays done.
+fn ticket<T: Send + 'static>(done: Done<T>, value: Result<T, PortError>) -> Ticket {
+    Box::new(move |outcome| drop(done.send(outcome.and(value))))
+}
+
+/// A ticket that answers with a failure.
+fn refused(operation: Operation, failure: PortError) -> Ticket {
+    match operation {
+        Operation::Accept { done, .. } => ticket(done, Err(failure)),
+        Operation::Retry { done, .. } => ticket(done, Err(failure)),
+        Operation::Settle { done, .. } => ticket(done, Err(failure)),
+        Operation::Requeue { done, .. } => ticket(done, Err(failure)),
+        Operation::Purge { done, .. } | Operation::Sweep { done, .. } => ticket(done, Err(failure)),
+        Operation::CreateTenant { done, .. } => ticket(done, Err(failure)),
+        Operation::UpdateTenant { done, .. } => ticket(done, Err(failure)),
+        Operation::AddKey { done, .. } | Operation::RevokeKey { done, .. } => {
+            ticket(done, Err(failure))
+        }
+        Operation::SetSetting { done, .. } | Operation::Close { done } => {
+            ticket(done, Err(failure))
+        }
+    }
+}
+
+/// A read error that only concerns one event leaves the others alone.
+const fn is_damage(error: &ReadError) -> bool {
+    matches!(error, ReadError::Damaged { .. })
+}

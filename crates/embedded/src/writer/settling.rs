@@ -1,0 +1,194 @@
+//! Outcomes: one atomic step from how a delivery was owed to what it is now.
+
+use posthaste_domain::{DeliveryKey, EndpointId, Resolution, Settlement, Timestamp};
+use posthaste_ports::{PortError, Settled};
+
+use super::{Writer, is_damage};
+use crate::batch::Batch;
+use crate::codec::{EventRow, FreshRow, LogRow, Standing, TimerRow, cause_number};
+use crate::keys;
+use crate::register::CutOff;
+use crate::tables::{ReadError, Table};
+
+/// An event that waits for a retry.
+pub(crate) const MARK_FAILED: u8 = b'F';
+/// A dead event.
+pub(crate) const MARK_DEAD: u8 = b'D';
+/// A purged event.
+pub(crate) const MARK_PURGED: u8 = b'P';
+
+/// The mark that an event has, which is how lists find it.
+pub(super) const fn mark_of(standing: Standing) -> Option<u8> {
+    match standing {
+        Standing::Fresh | Standing::Delivered { .. } => None,
+        Standing::Timer { .. } => Some(MARK_FAILED),
+        Standing::Dead { .. } => Some(MARK_DEAD),
+        Standing::Purged { .. } => Some(MARK_PURGED),
+    }
+}
+
+impl Writer {
+    /// Takes in outcomes, in order.
+    pub(super) fn settle(
+        &mut self,
+        settlements: Vec<Settlement>,
+        batch: &mut Batch,
+    ) -> Result<Vec<Settled>, PortError> {
+        let mut answers = Vec::with_capacity(settlements.len());
+        for settlement in settlements {
+            let event = settlement.key.event;
+            answers.push(match self.settle_one(settlement, batch) {
+                Ok(settled) => settled,
+                Err(error) if is_damage(&error) => {
+                    // Trying again would fail for ever and hold up what else is in the batch.
+                    self.shared.damaged(&error, &event);
+                    Settled::Superseded
+                }
+                Err(error) => return Err(error.into()),
+            });
+        }
+        Ok(answers)
+    }
+
+    fn settle_one(
+        &mut self,
+        settlement: Settlement,
+        batch: &mut Batch,
+    ) -> Result<Settled, ReadError> {
+        let Settlement { key, round, attempts, owed_as, interrupted, at, attempt, resolution } =
+            settlement;
+        let name = keys::event(&key.tenant, key.event);
+        let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
+        let follows = |row: &EventRow| {
+            key.endpoint == EndpointId::DEFAULT
+                && row.round == round
+                && row.standing.owed_as() == Some(owed_as)
+        };
+        let Some(row) = row.filter(follows) else { return Ok(Settled::Superseded) };
+        let settings = &self.shared.settings;
+        let standing = match resolution {
+            Resolution::Delivered => {
+                Standing::Delivered { ends: at.plus_millis(settings.delivered_kept_ms).as_millis() }
+            }
+            Resolution::Retry { due } => Standing::Timer { due: due.as_millis() },
+            Resolution::DeadLettered { cause } => Standing::Dead {
+                cause: cause_number(cause),
+                at: at.as_millis(),
+                ends: at.plus_millis(settings.dead_kept_ms).as_millis(),
+            },
+        };
+        let mut settled = EventRow { standing, attempts, interrupted, rewritten: false, ..row };
+        if let Some(attempt) = &attempt {
+            let line = LogRow::of(round, attempt);
+            batch.insert(Table::Log, keys::log(&key.tenant, key.event, row.logged), &line);
+            settled.logged = row.logged.saturating_add(1);
+            settled.last_attempt_at = Some(attempt.at.as_millis());
+        }
+        self.leave(&key, &row, standing, batch);
+        self.enter(&key, &row, &mut settled, batch)?;
+        batch.insert(Table::Rows, name, &settled);
+        // A delivered mark rides with the next sync: losing it costs a duplicate, never a loss.
+        batch.needs_sync |= resolution != Resolution::Delivered;
+        Ok(Settled::Settled)
+    }
+
+    /// Takes an event out of everything that finds it by where it stands; `next` is where it will.
+    pub(super) fn leave(
+        &mut self,
+        key: &DeliveryKey,
+        row: &EventRow,
+        next: Standing,
+        batch: &mut Batch,
+    ) {
+        let owes = match row.standing {
+            Standing::Fresh => {
+                Some((Table::Fresh, keys::fresh(&key.tenant, key.endpoint, key.event)))
+            }
+            Standing::Timer { due } => {
+                self.timers_removed = true;
+                Some((Table::Timers, keys::timer(Timestamp::from_millis(due), key)))
+            }
+            Standing::Delivered { .. } | Standing::Dead { .. } | Standing::Purged { .. } => None,
+        };
+        match owes {
+            Some((table, owed)) if row.rewritten => batch.remove(table, owed),
+            Some((table, owed)) => batch.remove_once(table, owed),
+            None => {}
+        }
+        let mark = mark_of(row.standing);
+        if let Some(mark) = mark.filter(|mark| mark_of(next) != Some(*mark)) {
+            batch.remove(Table::Marks, keys::mark(mark, &key.tenant, key.event));
+        }
+        if let Some(ends) = row.standing.ends() {
+            let name = keys::event(&key.tenant, key.event);
+            batch.remove(Table::Expiry, keys::expiry(ends, keys::EXPIRES_EVENT, &name));
+        }
+    }
+
+    /// Puts an event where it is found by where it stands now.
+    pub(super) fn enter(
+        &mut self,
+        key: &DeliveryKey,
+        before: &EventRow,
+        row: &mut EventRow,
+        batch: &mut Batch,
+    ) -> Result<(), ReadError> {
+        match row.standing {
+            Standing::Fresh => {
+                let fresh = FreshRow { round: row.round, interrupted: row.interrupted };
+                let name = keys::fresh(&key.tenant, key.endpoint, key.event);
+                row.rewritten |= batch.insert(Table::Fresh, name, &fresh);
+            }
+            Standing::Timer { due } => {
+                let shard_key = self.shared.tenant(&key.tenant)?.map_or(0, |t| t.shard_key);
+                let due = Timestamp::from_millis(due);
+                let timer = TimerRow {
+                    shard_key,
+                    round: row.round,
+                    attempts: row.attempts,
+                    interrupted: row.interrupted,
+                };
+                self.lower_timers_low(due);
+                row.rewritten |= batch.insert(Table::Timers, keys::timer(due, key), &timer);
+            }
+            Standing::Delivered { .. } | Standing::Dead { .. } | Standing::Purged { .. } => {}
+        }
+        let mark = mark_of(row.standing);
+        if let Some(mark) = mark.filter(|mark| mark_of(before.standing) != Some(*mark)) {
+            batch.insert_key(Table::Marks, keys::mark(mark, &key.tenant, key.event));
+        }
+        if let Some(ends) = row.standing.ends() {
+            let name = keys::event(&key.tenant, key.event);
+            batch.insert_key(Table::Expiry, keys::expiry(ends, keys::EXPIRES_EVENT, &name));
+            self.lower_expiry_low(ends);
+        }
+        Ok(())
+    }
+
+    /// Counts what our own end cut off: attempts that were in flight and never settled. Gives how
+    /// many deliveries were counted.
+    pub(crate) fn interrupt(
+        &mut self,
+        cut_off: &[CutOff],
+        batch: &mut Batch,
+    ) -> Result<u64, ReadError> {
+        let mut counted = 0;
+        for CutOff { key, round, number } in cut_off {
+            let name = keys::event(&key.tenant, key.event);
+            let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
+            let unfinished = |row: &EventRow| {
+                row.standing.owed_as().is_some()
+                    && row.round == *round
+                    && row.attempts.saturating_add(1) == *number
+            };
+            let Some(row) = row.filter(unfinished) else { continue };
+            let interrupted = row.interrupted.saturating_add(1);
+            let mut cut = EventRow { interrupted, rewritten: true, ..row };
+            self.enter(key, &row, &mut cut, batch)?;
+            batch.insert(Table::Rows, name, &cut);
+            batch.needs_sync = true;
+            counted += 1;
+        }
+        Ok(counted)
+    }
+}

@@ -1,0 +1,4 @@
+//! The ledger under the contract's suite, and under what disks do to it.
+
+mod contract;
+mod support;
