@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use posthaste_domain::{EventId, KeyHash, Timestamp, WebhookSecret};
+use posthaste_domain::{EventId, KeyHash, TenantId, Timestamp, WebhookSecret};
 use posthaste_ports::PortError;
 use tokio::sync::OnceCell;
 
 use crate::AuthCache;
 use crate::body::Budget;
+use crate::quota::Quota;
 use crate::receiver::Replays;
+use crate::refusal::Refusal;
 use crate::seal::Sealer;
 use crate::settings::{Clock, Deps, Entropy, ReceiverObserver, Settings, Stores};
 
@@ -24,6 +26,7 @@ pub(crate) struct App {
     pub(crate) auth_cache: Arc<AuthCache>,
     pub(crate) receiver_observer: Option<ReceiverObserver>,
     pub(crate) bodies: Budget,
+    quota: Option<Quota>,
     pub(crate) replays: Replays,
     /// A secret that nobody knows: what unknown tenants are verified against.
     pub(crate) decoy: WebhookSecret,
@@ -37,6 +40,7 @@ impl App {
         deps.entropy.fill(&mut seed);
         Self {
             bodies: Budget::new(settings.bodies_bytes_max),
+            quota: settings.tenant_events_per_s_max.map(Quota::new),
             replays: Replays::new(settings.replays_remembered_max),
             decoy: WebhookSecret::from_entropy(&seed),
             settings,
@@ -55,6 +59,14 @@ impl App {
         let mut bytes = [0; 32];
         self.entropy.fill(&mut bytes);
         bytes
+    }
+
+    /// Takes `events` from the tenant's quota, where there is one.
+    pub(crate) fn within_quota(&self, tenant: &TenantId, events: usize) -> Result<(), Refusal> {
+        match &self.quota {
+            Some(quota) => quota.take(tenant, events, self.clock.now()),
+            None => Ok(()),
+        }
     }
 
     /// A fresh event id.

@@ -37,6 +37,10 @@ refusals! {
         "415" "The body is compressed."
         "422" "JSON, but not of the expected shape."
     }
+    /// Of routes that take events.
+    QuotaRefusals {
+        "429" "More events than the tenant's quota allows; see `Retry-After`."
+    }
     /// Of routes with query parameters.
     QueryRefusals {
         "400" "A query parameter is unknown, given twice, or not lawful."
@@ -52,7 +56,7 @@ fn refusal(status: &str, text: &str) -> RefOr<Response> {
     let response = ResponseBuilder::new().description(text).content("application/json", schema);
     let response = match status {
         "401" => response.header("WWW-Authenticate", HeaderBuilder::new().build()),
-        "503" => response.header("Retry-After", HeaderBuilder::new().build()),
+        "429" | "503" => response.header("Retry-After", HeaderBuilder::new().build()),
         _ => response,
     };
     response.build().into()

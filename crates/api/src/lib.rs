@@ -21,6 +21,7 @@ mod events;
 mod json;
 mod openapi;
 mod query;
+mod quota;
 mod receiver;
 mod refusal;
 mod seal;

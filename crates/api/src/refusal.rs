@@ -65,6 +65,12 @@ pub(crate) enum Refusal {
     /// 422: JSON, but not of the shape that is expected.
     #[error("{0}")]
     Shape(Cow<'static, str>),
+    /// 429: the tenant's quota is used up.
+    #[error("more events than the tenant's quota allows")]
+    OverQuota {
+        /// The `Retry-After` header, in seconds.
+        retry_after_s: u64,
+    },
     /// 500: a fault of ours that a retry will not mend.
     #[error("internal fault")]
     Fault,
@@ -115,6 +121,7 @@ impl Refusal {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Shape(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
@@ -143,7 +150,7 @@ impl IntoResponse for Refusal {
                 let challenge = HeaderValue::from_static("Bearer realm=\"posthaste\"");
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
-            Self::Unavailable { retry_after_s, .. } => {
+            Self::OverQuota { retry_after_s } | Self::Unavailable { retry_after_s, .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             // The rest of the body is not worth waiting for.

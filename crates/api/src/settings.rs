@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, draws entropy or opens a store; the binary hands all of that in.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,6 +46,9 @@ pub struct Settings {
     pub keys_per_tenant_max: usize,
     /// Verified webhooks that the receiver remembers, so that a replay is not processed again.
     pub replays_remembered_max: usize,
+    /// Events that a tenant may post a second, and as many at once; none sets no quota. Beyond it
+    /// requests get 429.
+    pub tenant_events_per_s_max: Option<NonZeroU32>,
     /// Whether anybody may create a tenant; otherwise only the admin.
     pub open_tenant_creation: bool,
     /// Which addresses and ports a target may name.
@@ -76,6 +80,8 @@ impl Default for Settings {
             keys_per_tenant_max: 100,
             // About 10 MB when full.
             replays_remembered_max: 256 * KIB,
+            // Fairness keeps tenants apart in delivery; a quota is for operators who sell one.
+            tenant_events_per_s_max: None,
             open_tenant_creation: false,
             address_policy: AddressPolicy::default(),
         }

@@ -18,7 +18,7 @@ use super::ingest::{EventAccepted, accepted, idempotency_key, sha256};
 use crate::answer;
 use crate::app::App;
 use crate::body::refuse_encoding;
-use crate::documented::{BodyRefusals, KeyRefusals};
+use crate::documented::{BodyRefusals, KeyRefusals, QuotaRefusals};
 use crate::json::{Entry, split_batch};
 use crate::refusal::Refusal;
 
@@ -89,6 +89,7 @@ impl From<Refusal> for BatchResult {
         (status = 207, description = "One result for each entry.", body = BatchAnswer),
         KeyRefusals,
         BodyRefusals,
+        QuotaRefusals,
     ),
     security(("tenant_key" = [])),
 )]
@@ -105,6 +106,7 @@ pub(crate) async fn create_batch(
     if entries.is_empty() {
         return Err(Refusal::bad_value("the batch has no events"));
     }
+    app.within_quota(&tenant, entries.len())?;
     let checked = entries.iter().map(|entry| check(&app, entry)).collect::<Vec<_>>();
     let events = new_events(&app, &tenant, key, &batch, (&entries, &checked));
     drop(batch);

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::answer;
 use crate::app::App;
 use crate::body::refuse_encoding;
-use crate::documented::{BodyRefusals, KeyRefusals};
+use crate::documented::{BodyRefusals, KeyRefusals, QuotaRefusals};
 use crate::json::{JsonError, check_object};
 use crate::refusal::{ErrorBody, Refusal};
 use crate::wire::StatusName;
@@ -62,6 +62,7 @@ fn event_id_text<S: Serializer>(id: &EventId, serializer: S) -> Result<S::Ok, S:
             body = ErrorBody),
         KeyRefusals,
         BodyRefusals,
+        QuotaRefusals,
     ),
     security(("tenant_key" = [])),
 )]
@@ -71,6 +72,8 @@ pub(crate) async fn create_event(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let tenant = app.tenant(&parts.headers).await?;
+    // Before the body: a flood must not cost its reading.
+    app.within_quota(&tenant, 1)?;
     let key = idempotency_key(&parts.headers)?;
     refuse_encoding(&parts.headers)?;
     let (payload, _share) = app.read_body(body, app.settings.body_bytes_max).await?;

@@ -52,7 +52,7 @@ async fn feed(feeder: &Feeder, text: &'static str) {
 }
 
 /// A body that must not be read.
-struct Unread;
+pub(crate) struct Unread;
 
 impl HttpBody for Unread {
     type Data = Bytes;
@@ -62,7 +62,7 @@ impl HttpBody for Unread {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        panic!("read although its length was over the limit");
+        panic!("read although it was refused already");
     }
 
     fn size_hint(&self) -> SizeHint {

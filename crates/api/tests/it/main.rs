@@ -2,7 +2,7 @@
 //!
 //! Every answer that a test gets has passed the checks that all answers must pass (see
 //! `support::Answer`): JSON with one `detail` for every error, `WWW-Authenticate` on 401,
-//! `Retry-After` on 503, `nosniff` always.
+//! `Retry-After` on 429 and 503, `nosniff` always.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
@@ -17,6 +17,7 @@ mod ingest;
 mod keys;
 mod lists;
 mod matrix;
+mod quota;
 mod receiver;
 mod storage;
 mod support;
