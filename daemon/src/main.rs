@@ -1,16 +1,71 @@
 //! The binary `posthaste`: reads the command line, and does what it says.
+//!
+//! `serve` is the boot order, from top to bottom.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use posthaste::cli::{Cli, Command, commands};
+use posthaste::assemble::{self, Listeners, Options};
+use posthaste::cli::{Cli, Command, Serve, commands};
+use posthaste::clock::Clock;
+use posthaste::config::Loaded;
+use posthaste::demo;
+use posthaste::lifecycle::{self, EXIT_FATAL, Fatal, Signals};
+use posthaste::logging;
+use tracing::{info, warn};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(_) | Command::Demo(_) => ExitCode::from(70),
+        Command::Serve(arguments) => serve(&arguments).unwrap_or_else(|code| code),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(settings) => commands::check(&settings),
         Command::Config(arguments) => commands::show_config(&arguments),
         Command::Key => commands::make_key(),
         Command::Completions { shell } => commands::completions(shell),
     }
+}
+
+fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
+    let Loaded { config, notes, .. } = commands::load(&arguments.settings)?;
+    logging::start(&config.log).map_err(|error| fault(&error))?;
+    notes.iter().for_each(|note| warn!("{note}"));
+    lifecycle::install_crypto_provider();
+    let fatal = Fatal::default();
+    lifecycle::end_on_panic(&fatal);
+    lifecycle::raise_descriptor_limit(assemble::descriptors(&config));
+    let options = Options {
+        fatal,
+        clock: Clock::start(),
+        accept_loss: arguments.accept_loss,
+        show_key: commands::show_admin_key,
+        receiver_observer: None,
+    };
+    let runtime = lifecycle::runtime(&config.runtime).map_err(|error| fault(&error))?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::install().map_err(|error| fault(&error))?;
+        let starting = async {
+            let listeners = Listeners::bind(&config).await?;
+            assemble::start(&config, listeners, options).await
+        };
+        let instance = tokio::select! {
+            started = starting => started.map_err(|error| {
+                commands::complain_of(&error);
+                error.exit_code()
+            })?,
+            signal = signals.next() => {
+                info!(signal, "stopped while starting");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        commands::announce(&instance);
+        Ok(lifecycle::run(instance, signals, config.drain.timeout()).await)
+    });
+    // Whatever still blocks a thread ends with the process.
+    runtime.shutdown_background();
+    ended
+}
+
+fn fault(error: &dyn std::error::Error) -> ExitCode {
+    commands::complain_of(error);
+    ExitCode::from(EXIT_FATAL)
 }

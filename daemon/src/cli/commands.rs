@@ -1,8 +1,10 @@
-//! The commands that need no running instance: check, config, key, completions.
+//! The commands that need no running instance (check, config, key, completions), and what the
+//! others say on the terminal.
 //!
 //! Each prints to standard output what was asked for and to standard error what is wrong, and
 //! gives the exit code. A reader that goes away early (`posthaste config | head`) is no fault.
 
+use std::error::Error;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
@@ -10,10 +12,12 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use posthaste_domain::ApiKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
+use tracing::info;
 
 use super::{Cli, EXIT_CONFIG, Format, Settings, ShowConfig};
 use crate::config::problem::Problems;
 use crate::config::{self, Loaded, host};
+use crate::instance::Instance;
 
 /// Exit code where the operating system cannot do what every program needs (`EX_OSERR`).
 const EXIT_SYSTEM: u8 = 71;
@@ -76,20 +80,57 @@ pub fn completions(shell: Shell) -> ExitCode {
     print(&String::from_utf8_lossy(&script))
 }
 
+/// Says where a running instance can be reached.
+pub fn announce(instance: &Instance) {
+    let admin = instance.admin().map(|admin| format!("  admin  http://{admin}\n"));
+    let text = format!("  api    http://{}\n{}", instance.api(), admin.unwrap_or_default());
+    // Where standard output is closed, the log has it too.
+    drop(write(&text));
+    info!(api = %instance.api(), admin = instance.admin().map(|a| a.to_string()), "serving");
+}
+
+/// Shows the admin key that was just made.
+///
+/// # Errors
+/// The operating system's error where nobody can have seen it.
+pub fn show_admin_key(key: &ApiKey) -> io::Result<()> {
+    write(&format!(
+        "  admin key  {}\n             shown only this once: keep it (auth.admin-key sets another)\n",
+        key.expose()
+    ))
+}
+
+/// Says in one line why the process does not start, with the reasons behind it.
+pub fn complain_of(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(reason) = cause {
+        text = format!("{text}: {reason}");
+        cause = reason.source();
+    }
+    complain(&text);
+}
+
 /// Prints all problems; the exit code for them.
 fn refuse(problems: &Problems) -> ExitCode {
     complain(&problems.to_string());
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn complain(text: &str) {
+/// Says on standard error what is wrong.
+pub fn complain(text: &str) {
     // Where standard error is closed, the exit code has to say it.
     drop(writeln!(io::stderr().lock(), "posthaste: {text}"));
 }
 
-fn print(text: &str) -> ExitCode {
+fn write(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+fn print(text: &str) -> ExitCode {
+    match write(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

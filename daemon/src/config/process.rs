@@ -1,6 +1,7 @@
 //! Settings of the process itself: how it stops, what it logs, how many threads it has.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use super::kinds::Choice;
 use super::kinds::levels::{Levels, LogLevels};
@@ -15,6 +16,12 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// How long attempts in flight may take to finish.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
             timeout_ms: section.key(

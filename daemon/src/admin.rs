@@ -1,0 +1,77 @@
+//! The admin listener: `/livez`, `/readyz` and `/metrics`, apart from the public API.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use posthaste_embedded::{Health, Ledger};
+use tokio::sync::watch;
+
+use crate::lifecycle::{Fatal, Phase};
+use crate::metrics::Metrics;
+
+/// What the admin routes look at.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The process's phase.
+    pub phase: watch::Receiver<Phase>,
+    /// Whether something ended the process.
+    pub fatal: Fatal,
+    /// The store, once it is open.
+    pub ledger: Arc<OnceLock<Ledger>>,
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The admin routes.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// 200 while events are taken; 503 with one reason a line otherwise.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let reasons = admin.reasons();
+    if reasons.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let phase = *admin.phase.borrow();
+    let body = admin.metrics.render(phase, admin.ledger.get());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+impl Admin {
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let phase = *self.phase.borrow();
+        if phase != Phase::Running {
+            reasons.push(phase.as_str().to_owned());
+        }
+        if let Some(reason) = self.fatal.reason() {
+            reasons.push(reason);
+        }
+        match self.ledger.get().map(Ledger::health) {
+            // Where it is not open, the phase says so.
+            None | Some(Health::Healthy) => {}
+            Some(Health::Full) => reasons.push("disk too full to accept events".to_owned()),
+            Some(Health::Failed(reason)) => reasons.push(format!("ledger failed: {reason}")),
+        }
+        reasons
+    }
+}

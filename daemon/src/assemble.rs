@@ -1,0 +1,280 @@
+//! Puts the parts of an instance together: the one place that knows which adapters stand behind
+//! the ports.
+//!
+//! The order is the reverse of the drain's ([`Instance::drain`]): whoever watches first, then the
+//! ledger, the shards, and at last the listener that takes events.
+
+mod settings;
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use posthaste_api::{AuthCache, Deps, ReceiverObserver};
+use posthaste_domain::{ApiKey, KeyHash};
+use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery};
+use posthaste_engine::Engine;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+pub use self::settings::{descriptors, shard_count};
+use crate::admin::{self, Admin};
+use crate::admin_key::{self, AdminKeyError};
+use crate::chance::Chance;
+use crate::cli::EXIT_CONFIG;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::inbox::Inboxes;
+use crate::instance::{Instance, Sweeper};
+use crate::lifecycle::{EXIT_FATAL, Fatal, Phase, spawn};
+use crate::metrics::Metrics;
+use crate::server::{BindError, Listening, Server};
+use crate::shard::Parts;
+use crate::shards::Shards;
+use crate::sweep;
+
+/// The bound listeners of an instance.
+#[derive(Debug)]
+pub struct Listeners {
+    public: Server,
+    admin: Option<Server>,
+}
+
+/// What a start is told beside the configuration.
+pub struct Options {
+    /// What ends the process early.
+    pub fatal: Fatal,
+    /// Time.
+    pub clock: Clock,
+    /// Whether to go on where acknowledged events are missing from the disk.
+    pub accept_loss: bool,
+    /// Shows a new admin key, once.
+    pub show_key: fn(&ApiKey) -> io::Result<()>,
+    /// Hears of what the built-in receiver takes in.
+    pub receiver_observer: Option<ReceiverObserver>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("accept_loss", &self.accept_loss).finish_non_exhaustive()
+    }
+}
+
+/// Why an instance does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Nothing listens.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is no admin key.
+    #[error(transparent)]
+    AdminKey(#[from] AdminKeyError),
+    /// The operating system gave no thread, socket or file.
+    #[error("cannot start {what}")]
+    System {
+        /// For what.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The thread that opened the ledger ended without an answer.
+    #[error("opening the data directory was cut off")]
+    CutOff,
+}
+
+impl StartError {
+    /// 78 where the configuration or the machine must be changed, 70 where another start may do.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        let config = match self {
+            Self::Bind(error) => error.is_config(),
+            Self::Open(error) => error.exit_config(),
+            Self::AdminKey(error) => matches!(error, AdminKeyError::Damaged),
+            Self::System { .. } | Self::CutOff => false,
+        };
+        ExitCode::from(if config { EXIT_CONFIG } else { EXIT_FATAL })
+    }
+}
+
+impl Listeners {
+    /// Binds.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`].
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let (public, admin) = (settings::public_limits(config), settings::admin_limits(config));
+        let server = &config.server;
+        Ok(Self {
+            public: Server::bind("public API", server.listen, public).await?,
+            admin: match server.admin_listen {
+                Some(address) => Some(Server::bind("admin routes", address, admin).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Starts an instance that serves.
+///
+/// # Errors
+/// [`StartError`]; nothing runs any more then but what ends with the process.
+pub async fn start(
+    config: &Config,
+    listeners: Listeners,
+    options: Options,
+) -> Result<Instance, StartError> {
+    let Options { fatal, clock, accept_loss, show_key, receiver_observer } = options;
+    let metrics = Metrics::new();
+    let (phase, opened) = (watch::Sender::new(Phase::Starting), Arc::new(OnceLock::new()));
+    let watched = Admin {
+        phase: phase.subscribe(),
+        fatal: fatal.clone(),
+        ledger: Arc::clone(&opened),
+        metrics: Arc::clone(&metrics),
+    };
+    let admin = listeners.admin.map(|admin| serve("the admin listener", admin, watched, &fatal));
+    let admin = admin.transpose()?;
+    let inboxes = Inboxes::new(shard_count(&config.engine));
+    let observer = LedgerObserver {
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+        fatal: fatal.clone(),
+    };
+    let ledger = open(settings::ledger(config, accept_loss), inboxes.clone(), observer).await?;
+    opened.get_or_init(|| ledger.clone());
+    let admin_keys = admin_key::settle(&ledger, config.auth.admin_key.as_ref(), show_key).await?;
+    let parts = Common { config, ledger: &ledger, clock: &clock, metrics: &metrics, fatal: &fatal };
+    let shards = parts.shards(&inboxes)?;
+    let router = parts.router(admin_keys, receiver_observer);
+    let public = listeners.public.serve(router, &fatal).map_err(system("the public listener"))?;
+    let sweeper = parts.sweeper();
+    phase.send_replace(Phase::Running);
+    Ok(Instance { phase, fatal, clock, metrics, public, sweeper, shards, ledger, admin })
+}
+
+fn serve(
+    what: &'static str,
+    server: Server,
+    admin: Admin,
+    fatal: &Fatal,
+) -> Result<Listening, StartError> {
+    server.serve(admin::router(admin), fatal).map_err(system(what))
+}
+
+/// Opens the ledger on a thread that may block.
+async fn open(
+    settings: posthaste_embedded::Settings,
+    inboxes: Inboxes,
+    observer: LedgerObserver,
+) -> Result<Ledger, StartError> {
+    let dir = settings.dir.clone();
+    let opening = move || Ledger::open(settings, Arc::new(inboxes), Arc::new(observer));
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let (ledger, recovery) = opened.map_err(|_| StartError::CutOff)??;
+    let Recovery { created, interrupted, accepted_lost, notes } = recovery;
+    for note in notes {
+        warn!("{note}");
+    }
+    if let Some(lost) = accepted_lost {
+        error!(lost, "acknowledged events are missing; going on, as --accept-loss says");
+    }
+    let dir = dir.display();
+    match (created, interrupted) {
+        (true, _) => info!(%dir, "data directory created"),
+        (false, 0) => info!(%dir, "data directory opened"),
+        (false, _) => {
+            info!(%dir, interrupted, "data directory opened after a crash; attempts in flight repeat");
+        }
+    }
+    Ok(ledger)
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// What several parts are made of.
+struct Common<'a> {
+    config: &'a Config,
+    ledger: &'a Ledger,
+    clock: &'a Clock,
+    metrics: &'a Arc<Metrics>,
+    fatal: &'a Fatal,
+}
+
+impl Common<'_> {
+    fn shards(&self, inboxes: &Inboxes) -> Result<Shards, StartError> {
+        let (order, mut all) = (Shards::order(), Vec::new());
+        for (spec, inbox) in inboxes.shards() {
+            let engine = settings::engine(self.config, spec.count);
+            let register = self.ledger.register(spec.index, engine.in_flight_max);
+            all.push(Parts {
+                spec,
+                engine: Engine::new(engine, Chance.number()),
+                client: settings::delivery(self.config, spec.count),
+                inbox,
+                store: settings::stores(self.ledger),
+                register: register.map_err(system("a shard's register"))?,
+                clock: self.clock.clone(),
+                metrics: self.metrics.shard(spec.index),
+                order: order.subscribe(),
+                fatal: self.fatal.clone(),
+            });
+        }
+        Shards::start(all, order, self.fatal).map_err(system("a shard's thread"))
+    }
+
+    fn router(
+        &self,
+        admin_keys: Vec<KeyHash>,
+        receiver_observer: Option<ReceiverObserver>,
+    ) -> axum::Router {
+        let ledger = Arc::new(self.ledger.clone());
+        let stores = posthaste_api::Stores {
+            tenants: Arc::<Ledger>::clone(&ledger),
+            events: Arc::<Ledger>::clone(&ledger),
+            dead_letters: ledger,
+        };
+        let deps = Deps {
+            clock: Arc::new(self.clock.clone()),
+            entropy: Arc::new(Chance),
+            admin_keys,
+            auth_cache: Arc::new(AuthCache::default()),
+            receiver_observer,
+        };
+        posthaste_api::router(settings::api(self.config), stores, deps)
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        let stop = watch::Sender::new(false);
+        let store = Arc::new(self.ledger.clone());
+        let sweeping = sweep::run(store, self.clock.clone(), stop.subscribe());
+        Sweeper { stop, task: spawn("sweep", self.fatal, sweeping) }
+    }
+}
+
+/// Tells the figures and the process what the ledger does.
+struct LedgerObserver {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    fatal: Fatal,
+}
+
+impl Observer for LedgerObserver {
+    fn monotonic_us(&self) -> u64 {
+        self.clock.monotonic_us()
+    }
+
+    fn committed(&self, commit: &Commit) {
+        self.metrics.committed(commit);
+    }
+
+    fn failed(&self, reason: &str) {
+        self.fatal.stop(format!("the ledger failed: {reason}"));
+    }
+}

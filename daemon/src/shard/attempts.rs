@@ -1,0 +1,122 @@
+//! Attempts: who the request goes to, what signs it, and what becomes of it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use posthaste_delivery::{Endpoint, Request};
+use posthaste_domain::{
+    Attempt, DeliveryKey, ErrorClass, PhaseTimings, TenantId, Timestamp, Verdict,
+};
+use posthaste_engine::{Delivery, Input};
+use posthaste_ports::PortError;
+use tracing::warn;
+
+use super::Shard;
+
+/// Endpoints whose prepared form is kept; beyond it the cache starts over (10,000 tenants take
+/// about 10 MB).
+const ENDPOINTS_MAX: usize = 20_000;
+
+/// An attempt that the engine ordered.
+pub(super) struct Start {
+    pub(super) delivery: Delivery,
+    pub(super) key: DeliveryKey,
+    pub(super) round: u32,
+    pub(super) number: u32,
+    pub(super) payload: Bytes,
+    pub(super) ready_at: Timestamp,
+}
+
+/// Prepared endpoints by tenant, each with the version of the record it was made from.
+#[derive(Default)]
+pub(super) struct Endpoints(HashMap<TenantId, (u64, Rc<Endpoint>), RandomState>);
+
+impl Shard {
+    /// Marks attempts as in flight, then starts them.
+    pub(super) fn start_attempts(self: &Rc<Self>, attempts: Vec<Start>) {
+        if attempts.is_empty() {
+            return;
+        }
+        let mut marks = self.marks.borrow_mut();
+        for Start { delivery, key, round, number, .. } in &attempts {
+            marks.begin(*delivery, key, *round, *number);
+        }
+        drop(marks);
+        self.flush_marks();
+        for start in attempts {
+            self.spawn(|shard| async move {
+                let delivery = start.delivery;
+                let attempt = shard.attempt(start).await;
+                shard.metrics.attempted(&attempt);
+                // Every other outcome stays marked until it is settled: settling it may be what
+                // ends the process.
+                if matches!(attempt.verdict, Verdict::NotCharged { .. }) {
+                    shard.marks.borrow_mut().end(delivery);
+                }
+                shard.answer(Input::Attempted { delivery, attempt });
+            });
+        }
+    }
+
+    /// Writes which marks have changed; one system call, or none.
+    pub(super) fn flush_marks(&self) {
+        if let Err(error) = self.marks.borrow_mut().flush() {
+            // Only the count of interruptions suffers; the deliveries themselves are safe.
+            warn!(shard = self.spec.index, %error, "attempt register not written");
+        }
+    }
+
+    async fn attempt(&self, start: Start) -> Attempt {
+        let endpoint = match self.endpoint(&start.key.tenant).await {
+            Ok(Some(endpoint)) => endpoint,
+            Ok(None) => {
+                let class = ErrorClass::InvalidRequest;
+                let verdict = Verdict::Failed { class, retry_after_ms: None };
+                return self.unsent(&start, verdict, "the tenant does not exist");
+            }
+            Err(_) => {
+                let verdict = Verdict::NotCharged { class: ErrorClass::LocalResource };
+                return self.unsent(&start, verdict, "cannot read the tenant's configuration");
+            }
+        };
+        let request = Request {
+            event: start.key.event,
+            number: start.number,
+            payload: start.payload,
+            ready_at: start.ready_at,
+        };
+        self.client.attempt(&endpoint, request).await
+    }
+
+    /// The prepared endpoint of a tenant, as its record stands now.
+    async fn endpoint(&self, tenant: &TenantId) -> Result<Option<Rc<Endpoint>>, PortError> {
+        let Some(record) = self.store.tenants.tenant(tenant).await? else { return Ok(None) };
+        let mut endpoints = self.endpoints.borrow_mut();
+        if let Some((version, endpoint)) = endpoints.0.get(tenant)
+            && *version == record.version
+        {
+            return Ok(Some(Rc::clone(endpoint)));
+        }
+        if endpoints.0.len() >= ENDPOINTS_MAX {
+            endpoints.0.clear();
+        }
+        let endpoint = Rc::new(Endpoint::new(&record.target, &record.secrets));
+        endpoints.0.insert(tenant.clone(), (record.version, Rc::clone(&endpoint)));
+        Ok(Some(endpoint))
+    }
+
+    fn unsent(&self, start: &Start, verdict: Verdict, error: &str) -> Attempt {
+        Attempt {
+            number: start.number,
+            at: self.clock.now(),
+            duration_ms: 0,
+            status_code: None,
+            verdict,
+            error: Some(error.into()),
+            response: Bytes::new(),
+            phases: PhaseTimings::default(),
+        }
+    }
+}
