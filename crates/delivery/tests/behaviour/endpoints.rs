@@ -428,9 +428,10 @@ fn an_early_answer_counts_and_costs_the_connection() {
 #[test]
 fn a_closed_port_is_a_failed_connect() {
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/secret-path?token=1", listener.local_addr().unwrap());
-        drop(listener);
+        // Holds the port without listening, so that nobody else can listen there.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/secret-path?token=1", closed.local_addr().unwrap());
         let client = client(settings());
         let made = attempt(&client, &url).await;
         assert_eq!(made.verdict, failed(ErrorClass::ConnectFailed));

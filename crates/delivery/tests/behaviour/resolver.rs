@@ -41,9 +41,8 @@ struct NameServer {
 
 impl NameServer {
     async fn start(zones: Vec<(&'static str, Zone)>) -> Self {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = bind_both().await;
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
         let asked = Rc::new(RefCell::new(Vec::new()));
         let (zones, log) = (Rc::new(zones), Rc::clone(&asked));
         let by_tcp = Rc::clone(&zones);
@@ -83,6 +82,17 @@ impl NameServer {
             ..settings()
         };
         Client::new(settings, clock()).unwrap()
+    }
+}
+
+/// One port for both protocols. The system gives a port that is free for the first one only, so
+/// that others are tried until one is free for both.
+async fn bind_both() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
     }
 }
 
@@ -257,7 +267,10 @@ fn a_silent_name_server_is_given_up() {
 #[test]
 fn a_name_server_that_is_not_there_is_our_fault() {
     run(async {
-        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Holds the port, and hears nobody but the one it is connected to.
+        let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        deaf.connect("127.0.0.2:9").await.unwrap();
+        let gone = deaf.local_addr().unwrap();
         let settings = Settings { dns_servers: vec![gone], dns_timeout_ms: 500, ..settings() };
         let client = Client::new(settings, clock()).unwrap();
         let made = attempt(&client, "http://first.example.com/").await;
