@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     pub(crate) in_flight: usize,
     /// No attempt before this time; [`Timestamp::ZERO`] where there is no hold.
     pub(crate) hold_until: Timestamp,
+    /// Whether the hold is so long that its deliveries wait in the store.
+    pub(crate) parked: bool,
     /// The pause after failures that were ours.
     pub(crate) local: Pause,
     /// Fresh deliveries that went before waiting retries, since the last retry.
@@ -93,6 +95,7 @@ impl Endpoint {
             waiting: 0,
             in_flight: 0,
             hold_until: Timestamp::ZERO,
+            parked: false,
             local: Pause::default(),
             fresh_in_a_row: 0,
             on_ring: false,

@@ -266,13 +266,7 @@ impl Engine {
         let effects = std::mem::take(&mut self.effects);
         for effect in effects.into_iter().rev() {
             match effect {
-                Effect::Attempt { delivery, .. } => {
-                    self.counted.attempts -= 1;
-                    self.levels.in_flight -= 1;
-                    self.take_back(delivery);
-                }
-                Effect::LoadPayload { delivery, .. } => {
-                    self.levels.loading -= 1;
+                Effect::Attempt { delivery, .. } | Effect::LoadPayload { delivery, .. } => {
                     self.take_back(delivery);
                 }
                 Effect::ReadBacklog { tenant, endpoint, .. } => {
@@ -287,8 +281,16 @@ impl Engine {
     }
 
     fn take_back(&mut self, delivery: Delivery) {
-        let slot = self.table.resolve(delivery).expect("an order names a delivery that is held");
-        debug_assert!(matches!(self.table[slot].place, Place::InFlight | Place::Loading));
+        // A driver that answers orders before it has them finds nothing taken back.
+        let Some(slot) = self.table.resolve(delivery) else { return };
+        match self.table[slot].place {
+            Place::InFlight => {
+                self.counted.attempts -= 1;
+                self.levels.in_flight -= 1;
+            }
+            Place::Loading => self.levels.loading -= 1,
+            Place::Waiting | Place::Ready | Place::Settling(_) | Place::Unsettled(_) => return,
+        }
         self.directory[self.table[slot].endpoint].in_flight -= 1;
         self.make_ready_again(slot);
     }

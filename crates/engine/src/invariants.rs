@@ -236,8 +236,11 @@ impl Engine {
             reads += usize::from(endpoint.backlog_read.is_some());
             let comes = endpoint.in_backlog_queue
                 || endpoint.backlog_read.is_some()
+                || endpoint.parked
                 || endpoint.held_fresh > self.low_water();
             read(endpoint.behind_from.is_none() || comes, "behind, and nobody reads on")?;
+            let ends = self.holds.contains(&(endpoint.hold_until, number));
+            read(ends || !endpoint.parked, "parked for ever")?;
             let listed = self.overdue.endpoints.contains(&number);
             read(listed == endpoint.overdue_pass.is_some(), "overdue, and not listed")?;
         }

@@ -1,12 +1,14 @@
 //! Taking deliveries into memory, moving them between places, and forgetting them.
 //!
 //! One pool holds what can be attempted, is being attempted or settled; another what waits for
-//! its due time (see `timers`). An endpoint may have no more of the first than it leaves free for
-//! others, so the pool is never full for an endpoint that has nothing in it, however many others
-//! are stuck. A quarter of an endpoint's part is for retries, so neither lane shuts out the other.
+//! its due time (see `timers`). Half of the pool is common: an endpoint may have no more of it than
+//! it leaves free for others. The other half is for the first delivery of each lane, and an
+//! endpoint on a long hold keeps no more than that. So however much the endpoints that are stuck
+//! have to deliver, it takes tens of thousands of them to shut out one that has nothing in memory.
+//! A quarter of an endpoint's part is for retries, so neither lane shuts out the other.
 
 use bytes::Bytes;
-use posthaste_domain::{DeadLetterCause, Owed, OwedAs, Resolution, Timestamp};
+use posthaste_domain::{DeadLetterCause, DeliveryKey, Owed, OwedAs, Resolution, Timestamp};
 
 use super::Engine;
 use crate::table::{Entry, Lane, Links, Place};
@@ -30,20 +32,20 @@ impl Engine {
             OwedAs::Timer(_) => self.take_ready(endpoint, &mut owed),
         };
         if !taken {
-            self.leave_in_store(endpoint, owed);
+            self.leave_in_store(endpoint, owed.key, owed.round, owed.owed_as);
         }
     }
 
-    /// Remembers where to find a delivery that did not fit.
-    fn leave_in_store(&mut self, endpoint: u32, owed: Owed) {
+    /// Remembers where to find a delivery that did not fit, or fits no more.
+    fn leave_in_store(&mut self, endpoint: u32, key: DeliveryKey, round: u32, owed_as: OwedAs) {
         self.counted.refused += 1;
         // An older answer may still show the round before this one, and it would look new.
-        if let (Some(before), Some(read)) = (owed.round.checked_sub(1), &mut self.timers.read) {
-            read.guard.note(owed.key.clone(), before);
+        if let (Some(before), Some(read)) = (round.checked_sub(1), &mut self.timers.read) {
+            read.guard.note(key.clone(), before);
         }
-        match owed.owed_as {
-            OwedAs::Fresh => self.mark_behind(endpoint, owed.key.event),
-            OwedAs::Timer(due) => self.mark_overdue(endpoint, owed.key, due),
+        match owed_as {
+            OwedAs::Fresh => self.mark_behind(endpoint, key.event),
+            OwedAs::Timer(due) => self.mark_overdue(endpoint, key, due),
         }
     }
 
@@ -60,15 +62,7 @@ impl Engine {
                 self.forget(slot);
                 true
             }
-            Place::Loading => {
-                entry.round = owed.round;
-                entry.attempts = owed.attempts;
-                entry.interrupted = owed.interrupted;
-                entry.owed_as = owed.owed_as;
-                self.change_lane(slot, Lane::of(owed.owed_as));
-                false
-            }
-            Place::InFlight | Place::Settling(_) | Place::Unsettled(_) => {
+            Place::Loading | Place::InFlight | Place::Settling(_) | Place::Unsettled(_) => {
                 // The payload is the event's, so it can be read again; it is not counted here.
                 entry.requeued = Some(Box::new(Owed { payload: None, ..owed.clone() }));
                 false
@@ -81,13 +75,33 @@ impl Engine {
         let known = &self.directory[endpoint];
         self.held() < self.settings.held_max
             && known.held_fresh + known.held_retries < self.settings.held_per_endpoint_max
-            && known.held(lane) < self.limit(lane)
+            && known.held(lane) < self.limit(endpoint, lane)
     }
 
-    /// How many of a lane one endpoint may hold at the moment.
-    pub(super) fn limit(&self, lane: Lane) -> usize {
-        let free = self.settings.held_max.saturating_sub(self.held());
+    /// How many of a lane one endpoint may hold at the moment: at least one.
+    pub(super) fn limit(&self, endpoint: u32, lane: Lane) -> usize {
+        if self.directory[endpoint].parked {
+            return 1;
+        }
+        let common = self.settings.held_max / 2;
+        let free = common.saturating_sub(self.held());
         lane_part(self.settings.held_per_endpoint_max.min(free), lane)
+    }
+
+    /// Forgets what an endpoint has ready, but for the first of each lane, so that it takes
+    /// nobody's room while it must not be attempted. It is read again when that is over.
+    pub(super) fn park(&mut self, endpoint: u32) {
+        self.directory[endpoint].parked = true;
+        for lane in [Lane::Fresh, Lane::Retry] {
+            while self.directory[endpoint].lane_mut(lane).len() > 1 {
+                let last = self.directory[endpoint].lane_mut(lane).last();
+                let slot = last.expect("a lane with more than one has a last one");
+                let entry = &self.table[slot];
+                let (key, round, owed_as) = (self.key(slot), entry.round, entry.owed_as);
+                self.forget(slot);
+                self.leave_in_store(endpoint, key, round, owed_as);
+            }
+        }
     }
 
     /// Takes in a delivery that could be attempted now, if there is room.
@@ -189,9 +203,12 @@ impl Engine {
         self.note_room(entry.endpoint);
     }
 
-    fn change_lane(&mut self, slot: u32, lane: Lane) {
-        self.leave_lane(slot);
-        self.join_lane(slot, lane);
+    /// A delivery that was busy makes way for a later round of it, if one has come in.
+    pub(super) fn make_way(&mut self, slot: u32) -> bool {
+        let Some(later) = self.table[slot].requeued.take() else { return false };
+        self.forget(slot);
+        self.arrive(*later);
+        true
     }
 
     /// Forgets a delivery, wherever it is. The caller has seen to it that the store does not owe

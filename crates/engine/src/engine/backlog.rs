@@ -57,13 +57,15 @@ impl Engine {
         known.backlog_read.is_none() && known.behind_from.is_some_and(|from| from <= owed.key.event)
     }
 
-    /// Queues an endpoint for its backlog to be read, if little of it is left in memory.
+    /// Queues an endpoint for its backlog to be read, if little of it is left in memory and it
+    /// may be attempted.
     pub(super) fn queue_backlog_when_low(&mut self, endpoint: u32) {
         let low = self.low_water();
         let known = &mut self.directory[endpoint];
         if known.behind_from.is_some()
             && known.backlog_read.is_none()
             && !known.in_backlog_queue
+            && !known.parked
             && known.held_fresh <= low
         {
             known.in_backlog_queue = true;
@@ -113,7 +115,8 @@ impl Engine {
 
     /// How many fresh deliveries of an endpoint can be taken in, if it has little left.
     fn backlog_room(&self, endpoint: u32) -> Option<usize> {
-        let (held, limit) = (self.directory[endpoint].held_fresh, self.limit(Lane::Fresh));
+        let (held, limit) =
+            (self.directory[endpoint].held_fresh, self.limit(endpoint, Lane::Fresh));
         let low = held <= limit / 2 && self.fits(endpoint, Lane::Fresh);
         low.then(|| limit - held)
     }
@@ -138,10 +141,12 @@ impl Engine {
         }
         for mut owed in owed {
             let event = owed.key.event;
-            if read.guard.is_stale(&event, owed.round) || !self.is_news(endpoint, &owed) {
+            // What is due again stands among the timers, whatever a backlog says.
+            let fresh = owed.owed_as == OwedAs::Fresh;
+            let stale = read.guard.is_stale(&event, owed.round);
+            if !fresh || stale || !self.is_news(endpoint, &owed) {
                 continue;
             }
-            debug_assert_eq!(owed.owed_as, OwedAs::Fresh, "a backlog holds fresh deliveries");
             if !self.take_ready(endpoint, &mut owed) {
                 next = earlier(next, Some(event));
                 break;

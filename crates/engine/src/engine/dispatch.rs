@@ -23,6 +23,10 @@ const FRESH_IN_A_ROW_MAX: u8 = 3;
 /// time until one gets through. One endpoint alone, whose name server is broken, never gets there.
 const LOCAL_FAULTS_MAX: usize = 20;
 
+/// A hold that lasts so long, in milliseconds, is worth reading again afterwards what its endpoint
+/// had in memory; a shorter one ends before somebody misses the room.
+const PARKED_MS_MIN: u64 = 10_000;
+
 /// The order of turns.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -175,6 +179,9 @@ impl Engine {
         self.holds.remove(&(known.hold_until, endpoint));
         known.hold_until = until;
         self.holds.insert((until, endpoint));
+        if until.millis_since(self.now) >= PARKED_MS_MIN {
+            self.park(endpoint);
+        }
     }
 
     /// Ends the holds whose time has come.
@@ -185,8 +192,18 @@ impl Engine {
             self.holds.remove(&(until, endpoint));
             self.directory[endpoint].hold_until = Timestamp::ZERO;
             self.join_turns(endpoint);
+            if std::mem::take(&mut self.directory[endpoint].parked) {
+                self.look_again(endpoint);
+            }
             self.directory.note_idle(endpoint);
         }
+    }
+
+    /// An endpoint may hold more again, although nothing has come in.
+    fn look_again(&mut self, endpoint: u32) {
+        self.queue_backlog_when_low(endpoint);
+        self.backlogs.unseen = self.backlogs.queue.len();
+        self.overdue.stirred = true;
     }
 
     /// When turns go on, where only a pause keeps them.

@@ -23,21 +23,22 @@ impl Engine {
         let Some(slot) = self.end_loading(delivery) else { return };
         self.load_pause.worked();
         let endpoint = self.table[slot].endpoint;
-        let Some(payload) = payload else {
+        let later = self.table[slot].requeued.is_some();
+        if payload.is_some() && !later && self.may_go_on(endpoint) {
+            self.set_payload(slot, payload);
+            self.start_attempt(slot);
+            return;
+        }
+        self.directory[endpoint].in_flight -= 1;
+        if payload.is_none() {
             // The event is gone from the store, so nothing is owed.
             self.counted.vanished += 1;
-            self.directory[endpoint].in_flight -= 1;
             self.forget(slot);
-            self.join_turns(endpoint);
-            return;
-        };
-        self.set_payload(slot, Some(payload));
-        if self.may_go_on(endpoint) {
-            self.start_attempt(slot);
-        } else {
-            self.directory[endpoint].in_flight -= 1;
+        } else if !self.make_way(slot) {
+            self.set_payload(slot, payload);
             self.make_ready_again(slot);
         }
+        self.join_turns(endpoint);
     }
 
     /// The store could not read the payload for now: its endpoint waits a little.
@@ -48,7 +49,9 @@ impl Engine {
         let endpoint = self.table[slot].endpoint;
         self.directory[endpoint].in_flight -= 1;
         self.set_hold(endpoint, until);
-        self.make_ready_again(slot);
+        if !self.make_way(slot) {
+            self.make_ready_again(slot);
+        }
     }
 
     fn end_loading(&mut self, delivery: Delivery) -> Option<u32> {
@@ -81,12 +84,8 @@ impl Engine {
     fn not_charged(&mut self, slot: u32, endpoint: u32) {
         self.counted.not_charged += 1;
         self.note_local_fault(endpoint);
-        match self.table[slot].requeued.take() {
-            Some(owed) => {
-                self.forget(slot);
-                self.arrive(*owed);
-            }
-            None => self.make_ready_again(slot),
+        if !self.make_way(slot) {
+            self.make_ready_again(slot);
         }
     }
 
@@ -152,16 +151,12 @@ impl Engine {
             Ending::DeadLettered => self.counted.dead_lettered += 1,
             Ending::Again => self.counted.retried += 1,
         }
-        match (self.table[slot].requeued.take(), ending) {
-            (Some(owed), _) => {
-                self.forget(slot);
-                self.arrive(*owed);
-            }
-            (None, Ending::Again) => {
-                let due = due_of(&self.table[slot]);
-                self.wait_again(slot, due);
-            }
-            (None, Ending::Delivered | Ending::DeadLettered) => self.forget(slot),
+        if self.make_way(slot) {
+            return;
+        }
+        match ending {
+            Ending::Again => self.wait_again(slot, due_of(&self.table[slot])),
+            Ending::Delivered | Ending::DeadLettered => self.forget(slot),
         }
     }
 
@@ -169,10 +164,8 @@ impl Engine {
     pub(super) fn superseded(&mut self, delivery: Delivery) {
         let Some((slot, _)) = self.end_settling(delivery) else { return };
         self.counted.superseded += 1;
-        let requeued = self.table[slot].requeued.take();
-        self.forget(slot);
-        if let Some(owed) = requeued {
-            self.arrive(*owed);
+        if !self.make_way(slot) {
+            self.forget(slot);
         }
     }
 
