@@ -94,6 +94,26 @@ async fn a_batch_has_limits() {
     assert_eq!(post(&world, &tenant, body.clone()).await.status, 207);
     body.push(' ');
     assert_eq!(post(&world, &tenant, body).await.status, 413);
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 2, "only what was taken is stored");
+}
+
+/// For all headers that are refused: the whole batch is, and nothing of it is stored.
+#[tokio::test]
+async fn a_batch_with_a_bad_header_is_refused_whole() {
+    let world = World::new();
+    let tenant = world.tenant("acme").await;
+    let too_long = "k".repeat(256);
+    for (name, value, status) in [
+        ("idempotency-key", "", 400),
+        ("idempotency-key", "a b", 400),
+        ("idempotency-key", &too_long[..], 400),
+        ("content-encoding", "gzip", 415),
+        ("content-encoding", "", 415),
+    ] {
+        let call = world.post("/v1/events/batch").key(&tenant.key).header(name, value);
+        assert_eq!(call.body("[{}]").send().await.status, status, "{name}: {value:.9}");
+    }
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -90,6 +91,7 @@ async fn a_declared_length_over_the_limit_is_refused_unread() {
     // Without a key nobody's body is read at all.
     let call = world.post("/v1/events").body(Body::new(Unread));
     assert_eq!(call.send().await.status, 401);
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -123,6 +125,7 @@ async fn an_undeclared_length_is_refused_at_the_limit() {
     let answer = world.post("/v1/events").key(&tenant.key).body(body).send().await;
     assert_eq!(answer.status, 413);
     drop(feeder);
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -154,6 +157,7 @@ async fn a_stalled_body_times_out() {
         assert_eq!(began.elapsed(), Duration::from_secs(10));
         drop(feeder);
     }
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 0);
 }
 
 /// The sum of all bodies is bounded: beyond it a request is told to come back, and the others

@@ -118,6 +118,7 @@ async fn the_content_type_does_not_matter_and_compression_is_refused() {
     }
     let twice = post().header("content-encoding", "identity").header("content-encoding", "gzip");
     assert_eq!(twice.send().await.status, 415);
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 5, "only what was taken is stored");
 }
 
 #[tokio::test]
@@ -181,6 +182,7 @@ async fn an_unlawful_idempotency_key_is_refused() {
     }
     let twice = post().header("idempotency-key", "a").header("idempotency-key", "a");
     assert_eq!(twice.send().await.status, 400);
+    assert_eq!(world.store.accepts.load(Ordering::SeqCst), 3, "only what was taken is stored");
 }
 
 #[tokio::test]

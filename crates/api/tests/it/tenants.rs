@@ -97,6 +97,10 @@ async fn a_tenant_that_is_not_lawful_is_refused() {
         assert!(answer.detail().starts_with("webhook_secret: "), "{answer:?}");
         assert!(secret.is_empty() || !answer.detail().contains(secret), "{answer:?}");
     }
+    let acme = TenantId::try_new("acme").unwrap();
+    assert_eq!(world.store.inner.tenant(&acme).await, Ok(None));
+    // The store was asked for nothing: the admin is known without it.
+    assert_eq!(world.store.calls(), 0);
 }
 
 /// For all bodies of another shape: 422, or 400 where it is not even JSON; nothing is made.
@@ -148,6 +152,8 @@ async fn every_target_of_the_case_list_comes_out_right_at_creation_and_change() 
                 assert!(answer.detail().starts_with("target_url: "), "{line}: {answer:?}");
             }
             assert_eq!(record(&world, "acme").await, before, "{line}");
+            let id = TenantId::try_new(&id).unwrap();
+            assert_eq!(world.store.inner.tenant(&id).await, Ok(None), "{line}");
         } else {
             assert_eq!((created.status, changed.status), (201, 200), "{line}");
         }
