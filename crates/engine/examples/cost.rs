@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each row is a load: one busy tenant, a thousand, all attempts failing once, all payloads read
-//! back. The driver's own part (making the inputs, dropping the effects) is in the figures.
+//! back, a backlog in the store that is many times what fits. The driver's own part (making the inputs, dropping the effects) is in the figures.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -27,22 +27,40 @@ const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 /// Arrivals that one turn of the driver hands over.
 const BATCH: u64 = 64;
 
+/// How deliveries come to the engine.
+#[derive(Clone, Copy, PartialEq)]
+enum Comes {
+    /// Handed over, payloads included.
+    Whole,
+    /// Handed over without payloads, which are read one by one.
+    Bare,
+    /// All are in the store before the engine starts, and read page by page.
+    InStore,
+}
+
 /// A load.
 struct Load {
     name: &'static str,
     tenants: u64,
     /// Attempts that fail before the one that gets through.
     failures: u32,
-    /// Whether payloads come with the arrivals.
-    payloads: bool,
+    /// How deliveries come.
+    comes: Comes,
 }
 
-const LOADS: [Load; 5] = [
-    Load { name: "1 tenant", tenants: 1, failures: 0, payloads: true },
-    Load { name: "1,000 tenants", tenants: 1_000, failures: 0, payloads: true },
-    Load { name: "10,000 tenants", tenants: 10_000, failures: 0, payloads: true },
-    Load { name: "1,000 tenants, payloads read", tenants: 1_000, failures: 0, payloads: false },
-    Load { name: "1,000 tenants, one failure each", tenants: 1_000, failures: 1, payloads: true },
+const LOADS: [Load; 7] = [
+    Load { name: "1 tenant", tenants: 1, failures: 0, comes: Comes::Whole },
+    Load { name: "1,000 tenants", tenants: 1_000, failures: 0, comes: Comes::Whole },
+    Load { name: "10,000 tenants", tenants: 10_000, failures: 0, comes: Comes::Whole },
+    Load { name: "1,000 tenants, payloads read", tenants: 1_000, failures: 0, comes: Comes::Bare },
+    Load {
+        name: "1,000 tenants, a failure each",
+        tenants: 1_000,
+        failures: 1,
+        comes: Comes::Whole,
+    },
+    Load { name: "1 tenant behind", tenants: 1, failures: 0, comes: Comes::InStore },
+    Load { name: "1,000 tenants behind", tenants: 1_000, failures: 0, comes: Comes::InStore },
 ];
 
 fn main() {
@@ -69,13 +87,20 @@ fn run(load: &Load, deliveries: u64) -> u64 {
         .collect();
     let payload = Bytes::from(vec![b'x'; 500]);
     let (mut posted, mut done, mut inputs, mut now) = (0, 0, 0, START);
+    if load.comes == Comes::InStore {
+        posted = deliveries;
+        for (tenant, from) in tenants.iter().cloned().zip(0..) {
+            let (endpoint, from) = (EndpointId::DEFAULT, event(from));
+            engine.handle(now, Input::Behind { tenant, endpoint, from });
+        }
+    }
     let mut waiting = VecDeque::new();
     while done < deliveries {
         let mut arrived = Vec::new();
         while posted < deliveries && (arrived.len() as u64) < BATCH {
             let tenant = &tenants[usize::try_from(posted % load.tenants).expect("few tenants")];
-            let payload = load.payloads.then(|| payload.clone());
-            arrived.push(fresh(tenant.clone(), now, posted, payload));
+            let payload = (load.comes == Comes::Whole).then(|| payload.clone());
+            arrived.push(fresh(tenant.clone(), posted, payload));
             posted += 1;
         }
         now = now.plus_millis(10);
@@ -90,16 +115,19 @@ fn run(load: &Load, deliveries: u64) -> u64 {
         }
         for effect in waiting.drain(..) {
             inputs += 1;
-            engine.handle(now, answer(load, now, &payload, effect));
+            engine.handle(now, answer(load, now, deliveries, &payload, effect));
         }
     }
     assert_eq!(engine.stats().invariant_violations, 0);
     inputs
 }
 
-fn fresh(tenant: TenantId, now: Timestamp, number: u64, payload: Option<Bytes>) -> Owed {
-    let event = EventId::from_parts(now, u128::from(number));
-    let key = DeliveryKey { tenant, event, endpoint: EndpointId::DEFAULT };
+fn event(number: u64) -> EventId {
+    EventId::from_parts(START, u128::from(number))
+}
+
+fn fresh(tenant: TenantId, number: u64, payload: Option<Bytes>) -> Owed {
+    let key = DeliveryKey { tenant, event: event(number), endpoint: EndpointId::DEFAULT };
     Owed { key, round: 0, attempts: 0, interrupted: 0, owed_as: OwedAs::Fresh, payload }
 }
 
@@ -108,7 +136,7 @@ fn is_delivered(effect: &Effect) -> bool {
         if settlement.resolution == posthaste_domain::Resolution::Delivered)
 }
 
-fn answer(load: &Load, now: Timestamp, payload: &Bytes, effect: Effect) -> Input {
+fn answer(load: &Load, now: Timestamp, deliveries: u64, payload: &Bytes, effect: Effect) -> Input {
     match effect {
         Effect::Attempt { delivery, number, .. } => ended(load, now, delivery, number),
         Effect::Settle { delivery, .. } => Input::Settled { delivery },
@@ -116,8 +144,19 @@ fn answer(load: &Load, now: Timestamp, payload: &Bytes, effect: Effect) -> Input
             Input::PayloadLoaded { delivery, payload: Some(payload.clone()) }
         }
         Effect::ReadTimers { .. } => Input::TimersRead { owed: Vec::new(), next: None },
-        Effect::ReadBacklog { tenant, endpoint, .. } => {
-            Input::BacklogRead { tenant, endpoint, owed: Vec::new(), exhausted: true }
+        Effect::ReadBacklog { tenant, endpoint, from, max } => {
+            let first = u64::try_from(from.as_u128() - event(0).as_u128()).expect("one of ours");
+            // Numbers go round over the tenants; the next one of this tenant's.
+            let name = tenant.as_str().trim_start_matches("tenant-");
+            let own: u64 = name.parse().expect("named by its number");
+            let first = own + (first - own).next_multiple_of(load.tenants);
+            let step = usize::try_from(load.tenants).expect("few tenants");
+            // Those that have been handed over are answered by nothing, as if they were settled.
+            let first = if load.comes == Comes::InStore { first } else { deliveries };
+            let mut numbers = (first..deliveries).step_by(step);
+            let page = numbers.by_ref().take(max);
+            let owed = page.map(|number| fresh(tenant.clone(), number, None)).collect();
+            Input::BacklogRead { tenant, endpoint, owed, exhausted: numbers.next().is_none() }
         }
     }
 }
