@@ -32,6 +32,9 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8; 4] = b"FJL\x03";
 const LZ4: u8 = 1;
+/// The store's checksum leaves the sequence number out. They grow from batch to batch, by little:
+/// what does not is damage. What passes for grown all the same changes nothing that is read.
+const SEQNO_STEP_MAX: u64 = 1 << 32;
 
 /// What the journals say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -95,7 +98,7 @@ struct Journal {
 fn read(path: &Path) -> io::Result<Journal> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut input = Input { reader: BufReader::with_capacity(1 << 18, file), at: 0, length };
+    let mut input = Input::new(file, length);
     let mut journal = Journal { newest: None, whole_until: 0, damaged: false };
     loop {
         match batch(&mut input) {
@@ -133,9 +136,14 @@ struct Input {
     reader: BufReader<File>,
     at: u64,
     length: u64,
+    seqno: Option<u64>,
 }
 
 impl Input {
+    fn new(file: File, length: u64) -> Self {
+        Self { reader: BufReader::with_capacity(1 << 18, file), at: 0, length, seqno: None }
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
         let mut bytes = [0; N];
         self.reader.read_exact(&mut bytes)?;
@@ -181,7 +189,12 @@ fn batch(input: &mut Input) -> Result<Option<CommitRow>, Stop> {
         return Err(Stop::Damaged);
     }
     let items = u32::from_le_bytes(input.array()?);
-    let _seqno: [u8; 8] = input.array()?;
+    let seqno = u64::from_le_bytes(input.array()?);
+    let step = input.seqno.map_or(1, |last| seqno.saturating_sub(last));
+    if step == 0 || step > SEQNO_STEP_MAX {
+        return Err(Stop::Damaged);
+    }
+    input.seqno = Some(seqno);
     let mut checksum = Xxh3::new();
     let mut found = None;
     let mut bytes = Vec::new();

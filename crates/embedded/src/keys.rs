@@ -257,8 +257,8 @@ mod tests {
             let row = fresh(&key.tenant, key.endpoint, key.event);
             prop_assert_eq!(parse_fresh(&row), Some(key.clone()));
             let named = Some((key.tenant.clone(), key.event));
-            prop_assert_eq!(parse_event(&event(&key.tenant, key.event)), named.clone());
-            prop_assert_eq!(parse_mark(&mark(7, &key.tenant, key.event)), named);
+            prop_assert_eq!(&parse_event(&event(&key.tenant, key.event)), &named);
+            prop_assert_eq!(&parse_mark(&mark(7, &key.tenant, key.event)), &named);
         }
 
         /// For all pairs: the order of keys is due time, tenant, event; and an open position

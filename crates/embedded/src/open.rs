@@ -64,7 +64,7 @@ pub(crate) fn open(
         move |source| OpenError::Unusable { path, source }
     };
     let mut recovery = Recovery { created: !directory.store().exists(), ..Recovery::default() };
-    let (witness, proof) =
+    let (mut witness, proof) =
         Witness::open(&directory.witness()).map_err(unusable(&directory.witness()))?;
     if !recovery.created {
         prepare(&directory, &settings, proof, &mut recovery)?;
@@ -78,6 +78,10 @@ pub(crate) fn open(
     shared.set_room(room);
     let mut writer = Writer::new(Arc::clone(&shared), last);
     count_interruptions(&shared, &mut writer, &mut recovery)?;
+    // The store has synced what it recovered, so all of it can be witnessed: from the first moment
+    // on, a missing witness means that somebody took it away.
+    let proof = Proof { commit: last.number, accepted: last.accepted };
+    witness.write(proof).map_err(unusable(&shared.directory.witness()))?;
     shared.measure();
     Ok(Opened { shared, writer, witness, space, recovery })
 }
@@ -203,7 +207,8 @@ fn count_interruptions(
     let mut batch = Batch::new(shared.tables.clone());
     let counted = writer.interrupt(&cut_off, &mut batch);
     recovery.interrupted = counted.map_err(|error| damaged(error.to_string()))?;
-    writer.commit(batch, Vec::new()).map_err(|error| damaged(error.to_string()))?;
+    let begin_us = shared.observer.monotonic_us();
+    writer.commit(batch, Vec::new(), begin_us).map_err(|error| damaged(error.to_string()))?;
     for path in paths {
         std::fs::remove_file(path).map_err(unusable)?;
     }

@@ -81,7 +81,7 @@ pub struct Commit {
     pub events: usize,
     /// Whether it was synced before it was acknowledged.
     pub synced: bool,
-    /// From the first operation taken to all tickets completed, in microseconds.
+    /// From the first operation taken to the commit, sync included, in microseconds.
     pub micros: u64,
 }
 
@@ -89,7 +89,7 @@ pub struct Commit {
 pub trait Observer: Send + Sync {
     /// Microseconds of a monotonic clock, from any beginning.
     fn monotonic_us(&self) -> u64;
-    /// A batch is committed and acknowledged.
+    /// A batch is committed, and about to be acknowledged.
     fn committed(&self, commit: &Commit);
     /// The ledger has failed for good: nothing is written any more, the process must stop.
     fn failed(&self, reason: &str);

@@ -47,7 +47,7 @@ const OPERATIONS_MAX: usize = 4096;
 /// Bytes in one commit; beyond it the sync would be what everybody waits for.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks after what it has put off.
-const UPKEEP: Duration = Duration::from_secs(1);
+const UPKEEP_US: u64 = 1_000_000;
 
 /// Where an operation's answer goes.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, PortError>>;
@@ -113,8 +113,9 @@ impl Writer {
         };
         let mut closed = None;
         while closed.is_none() {
-            let waited =
-                runtime.block_on(async { tokio::time::timeout(UPKEEP, queue.recv()).await });
+            let waited = runtime.block_on(async {
+                tokio::time::timeout(Duration::from_micros(UPKEEP_US), queue.recv()).await
+            });
             match waited {
                 Ok(Some(first)) => closed = self.turn(first, &mut queue),
                 Ok(None) => break,
@@ -151,32 +152,28 @@ impl Writer {
                 next = queue.try_recv().ok();
             }
         }
-        let operations = tickets.len();
-        let events = batch.accepted;
-        let committed = self.commit(batch, tickets);
-        if let Ok(synced) = committed {
-            let micros = self.shared.observer.monotonic_us().saturating_sub(begin);
-            let commit = Commit { operations, events, synced, micros };
-            self.shared.count(&commit);
-            self.shared.observer.committed(&commit);
-        }
+        // A failure has been told to everybody who waits.
+        drop(self.commit(batch, tickets, begin));
         closed
     }
 
-    /// Commits, tells the sink, completes the tickets; says whether it synced.
+    /// Commits, tells the sink and the observer, completes the tickets. `begin_us` is when the
+    /// first of its operations was taken.
     pub(crate) fn commit(
         &mut self,
         mut batch: Batch,
         tickets: Vec<Ticket>,
-    ) -> Result<bool, PortError> {
+        begin_us: u64,
+    ) -> Result<(), PortError> {
         if batch.is_empty() {
             complete(tickets, &Ok(()));
-            return Ok(false);
+            return Ok(());
         }
         self.next.number = self.last.number + 1;
         batch.insert(Table::Meta, COMMIT_KEY, &self.next);
         let synced = batch.needs_sync;
         let mode = if synced { self.sync_mode() } else { PersistMode::Buffer };
+        let (operations, events) = (tickets.len(), batch.accepted);
         let arrivals = std::mem::take(&mut batch.arrivals);
         let tenants = std::mem::take(&mut batch.tenants);
         if let Err(error) = batch.commit(mode) {
@@ -196,8 +193,12 @@ impl Writer {
         if !arrivals.is_empty() {
             self.shared.sink.arrived(arrivals);
         }
+        let micros = self.shared.observer.monotonic_us().saturating_sub(begin_us);
+        let commit = Commit { operations, events, synced, micros };
+        self.shared.count(&commit);
+        self.shared.observer.committed(&commit);
         complete(tickets, &Ok(()));
-        Ok(synced)
+        Ok(())
     }
 
     fn sync_mode(&self) -> PersistMode {
@@ -245,7 +246,7 @@ impl Writer {
     /// timers must be looked for.
     fn upkeep(&mut self) {
         let now_us = self.shared.observer.monotonic_us();
-        if now_us.saturating_sub(self.upkeep_us) < UPKEEP.as_micros() as u64 {
+        if now_us.saturating_sub(self.upkeep_us) < UPKEEP_US {
             return;
         }
         self.upkeep_us = now_us;

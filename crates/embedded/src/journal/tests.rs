@@ -1,1 +1,194 @@
-//! t
+//! Journals that the real store wrote, and what faults make of them.
+
+use std::fs;
+
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use tempfile::TempDir;
+
+use super::*;
+
+const BATCHES: u64 = 20;
+
+/// A store with [`BATCHES`] commits of several rows, closed.
+fn store() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::builder(folder.path()).manual_journal_persist(true).open().unwrap();
+    let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
+    for number in 1..=BATCHES {
+        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+        let commit = CommitRow { number, accepted: number * 2, ..CommitRow::default() };
+        // Long values that can be compressed, and long ones that cannot.
+        let noise: Vec<u8> = (0..9000_u64).flat_map(|n| mix(n + number).to_le_bytes()).collect();
+        batch.insert(&rows, format!("noise-{number}"), noise);
+        batch.insert(&rows, format!("zeros-{number}"), vec![0; 30_000]);
+        batch.remove(&rows, format!("gone-{number}"));
+        batch.remove_weak(&rows, format!("weak-{number}"));
+        batch.insert(&rows, COMMIT_KEY, codec::encode(&commit));
+        batch.commit().unwrap();
+    }
+    drop(rows);
+    drop(database);
+    // Of the 64 MiB that the store sets aside a few zeros are enough, or each look takes long.
+    let path = journal(&folder);
+    let end = *ends(&path).last().unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(end + 100_000).unwrap();
+    folder
+}
+
+const fn mix(n: u64) -> u64 {
+    let z = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
+}
+
+fn journal(store: &TempDir) -> PathBuf {
+    let mut found: Vec<_> = fs::read_dir(store.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .collect();
+    found.sort();
+    found.pop().expect("a journal")
+}
+
+fn newest(scan: &Scan) -> u64 {
+    scan.newest.map_or(0, |commit| commit.number)
+}
+
+/// Where each batch of a whole journal ends.
+fn ends(path: &Path) -> Vec<u64> {
+    let file = File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let mut input = Input::new(file, length);
+    let mut ends = Vec::new();
+    while batch(&mut input).is_ok() {
+        ends.push(input.at);
+    }
+    ends
+}
+
+#[test]
+fn a_whole_journal_is_read_to_its_end() {
+    let store = store();
+    let scan = scan(store.path()).unwrap();
+    assert_eq!(newest(&scan), BATCHES);
+    assert_eq!((scan.torn, scan.sealed_damage), (None, None));
+    assert_eq!(scan.newest.unwrap().accepted, BATCHES * 2);
+}
+
+/// For all bytes of the last batch's head and tail, and a sample of its middle: changed there, the
+/// last whole commit is the one before, the tail is torn, and once it is cut the store opens and
+/// has everything but that commit. (The eight bytes of the sequence number are another test's.)
+#[test]
+fn a_damaged_last_batch_is_found_and_cut() {
+    let store = store();
+    let path = journal(&store);
+    let ends = ends(&path);
+    let [before, end] = ends[ends.len() - 2..] else { panic!("two batches") };
+    let whole = fs::read(&path).unwrap();
+    let edges = (before..before + 5).chain(before + 13..before + 60).chain(end - 80..end);
+    for at in edges.chain((before..end).step_by(1999)) {
+        let mut bytes = whole.clone();
+        bytes[usize::try_from(at).unwrap()] ^= 0x20;
+        fs::write(&path, &bytes).unwrap();
+        let scan = scan(store.path()).unwrap();
+        assert_eq!(newest(&scan), BATCHES - 1, "byte {at}");
+        assert_eq!(scan.torn, Some((path.clone(), before)), "byte {at}");
+    }
+    let kept = whole.len() as u64 - before;
+    assert_eq!(cut(&path, before).unwrap(), kept);
+    assert_eq!(fs::metadata(path.with_extension("cut")).unwrap().len(), kept);
+    let database = Database::builder(store.path()).open().unwrap();
+    let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
+    let commit: CommitRow = codec::decode(&rows.get(COMMIT_KEY).unwrap().unwrap()).unwrap();
+    assert_eq!(commit.number, BATCHES - 1);
+    assert!(rows.contains_key(format!("noise-{}", BATCHES - 1)).unwrap());
+    assert!(!rows.contains_key(format!("noise-{BATCHES}")).unwrap());
+}
+
+/// For all bits of all batches' sequence numbers: damage, or nothing that changes what is read.
+#[test]
+fn a_damaged_sequence_number_is_found_where_it_matters() {
+    let store = store();
+    let path = journal(&store);
+    let whole = fs::read(&path).unwrap();
+    let starts: Vec<_> = [0].into_iter().chain(ends(&path)).take(3).collect();
+    let mut found = 0;
+    for start in starts {
+        for bit in 0..64 {
+            let mut bytes = whole.clone();
+            bytes[usize::try_from(start).unwrap() + 5 + bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            let scan = scan(store.path()).unwrap();
+            assert_eq!(scan.torn.is_none(), newest(&scan) == BATCHES);
+            found += usize::from(scan.torn.is_some());
+        }
+    }
+    // All but the lowest bits, which leave the order as it is.
+    assert!(found > 3 * 55, "{found} of {}", 3 * 64);
+}
+
+/// For all places at which a write can end: what follows is zeros, as in space set aside.
+#[test]
+fn a_torn_write_is_found() {
+    let store = store();
+    let path = journal(&store);
+    let ends = ends(&path);
+    let [before, end] = ends[ends.len() - 2..] else { panic!("two batches") };
+    let whole = fs::read(&path).unwrap();
+    for torn in (before..end).step_by(997).chain([before, before + 1, end - 1]) {
+        let mut bytes = whole.clone();
+        let (torn, end) = (usize::try_from(torn).unwrap(), usize::try_from(end).unwrap());
+        bytes[torn..end].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        let scan = scan(store.path()).unwrap();
+        assert_eq!(newest(&scan), BATCHES - 1, "torn at {torn}");
+        assert_eq!(scan.torn.is_some(), torn as u64 > before, "torn at {torn}");
+    }
+}
+
+/// Damage in the middle: whole batches behind it do not make it whole.
+#[test]
+fn damage_in_the_middle_ends_what_is_proven() {
+    let store = store();
+    let path = journal(&store);
+    let ends = ends(&path);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = usize::try_from(ends[9]).unwrap() + 40;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let scan = scan(store.path()).unwrap();
+    assert_eq!(newest(&scan), 10);
+    assert_eq!(scan.torn, Some((path, ends[9])));
+}
+
+#[test]
+fn a_damaged_journal_before_the_active_one_is_no_torn_tail() {
+    let store = store();
+    let path = journal(&store);
+    let later = path.with_file_name("900.jnl");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&later, &bytes).unwrap();
+    let mut damaged = bytes;
+    damaged[50] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let scan = scan(store.path()).unwrap();
+    assert_eq!(scan.sealed_damage, Some(path));
+    assert_eq!((newest(&scan), scan.torn), (BATCHES, None));
+}
+
+/// For random bytes in place of a journal: an answer, never a panic, never a huge allocation.
+#[test]
+fn any_bytes_are_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("1.jnl");
+    for seed in 0..300 {
+        let mut bytes: Vec<u8> =
+            (0..400).flat_map(|n| mix(seed * 1000 + n).to_le_bytes()).collect();
+        // A lawful beginning leads further in.
+        bytes[..5].copy_from_slice(&[START, 3, 0, 0, 0]);
+        bytes[13] = ITEM;
+        fs::write(&path, &bytes).unwrap();
+        let scan = scan(folder.path()).unwrap();
+        assert_eq!((newest(&scan), scan.torn), (0, Some((path.clone(), 0))));
+    }
+}

@@ -23,24 +23,24 @@ impl Writer {
         let from = keys::time(Timestamp::from_millis(self.next.expiry_low)).to_vec();
         let tables = self.shared.tables.clone();
         let view = tables.view();
-        let mut swept = 0;
+        let mut swept = 0_usize;
         // Where nothing is left, the next entry is in the future: as far as anybody must look.
         let mut low = u64::MAX;
         for guard in view.range(Table::Expiry, from..) {
             let entry = key_of(Table::Expiry, guard)?;
             let ends = Reader::new(&entry).time().ok_or_else(|| foreign_key(Table::Expiry))?;
-            if ends > now || swept as usize == max {
+            if ends > now || swept == max {
                 low = ends.as_millis();
                 break;
             }
             match self.expire(&entry, ends, batch) {
-                Ok(gone) => swept += u64::from(gone),
+                Ok(gone) => swept += usize::from(gone),
                 Err(error) => self.shared.damaged(&error, &"an expired row"),
             }
         }
         // Entries of this very batch are not in the view.
         self.next.expiry_low = low.min(self.unseen_expiry_low);
-        Ok(swept)
+        Ok(swept as u64)
     }
 
     /// Takes away what an index entry names, and the entry; says whether there was something.

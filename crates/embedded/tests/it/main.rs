@@ -1,4 +1,6 @@
-//! The ledger under the contract's suite, and under what disks do to it.
+//! The ledger under the contract's suite, and under what disks and crashes do to it.
 
 mod contract;
+mod disk;
+mod durability;
 mod support;
