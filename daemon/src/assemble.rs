@@ -188,7 +188,7 @@ async fn open(
         (true, _) => info!(%dir, "data directory created"),
         (false, 0) => info!(%dir, "data directory opened"),
         (false, _) => {
-            info!(%dir, interrupted, "data directory opened after a crash; attempts in flight repeat");
+            info!(%dir, interrupted, "data directory opened; attempts cut off by a crash repeat");
         }
     }
     Ok(ledger)

@@ -135,7 +135,7 @@ impl Show<'_> {
         let report = stage.report(&progress, self.arguments.events, took_us).await;
         progress.end();
         let report = report?;
-        say(&format!("{}\n", report.text()));
+        say(&report.text());
         if !self.arguments.once && !interrupted {
             say(&report::invitation(setup::reachable(stage.instance.api()), &stage.tenants));
             tokio::select! {

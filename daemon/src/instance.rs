@@ -126,8 +126,8 @@ impl fmt::Display for Drained {
         let Self { took_ms, finished, cut_off, held } = self;
         write!(
             f,
-            "drained in {took_ms} ms: {finished} attempts in flight finished, {cut_off} cut off, \
-             {held} held deliveries left for the next start"
+            "drained in {took_ms} ms: {finished} attempts finished, {cut_off} cut off, {held} held \
+             deliveries left"
         )
     }
 }

@@ -3,7 +3,7 @@
 //! Limits of the whole process are divided among the shards; each part is rounded up and never 0,
 //! so that a small number still makes progress.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,10 +47,16 @@ pub(super) fn api(config: &Config) -> posthaste_api::Settings {
         body_read_ms_max: server.body_timeout_ms,
         secret_overlap_ms: config.secrets.overlap_ms,
         auth_cache_ms: config.auth.cache_ms,
+        tenant_events_per_s_max: quota(server.tenant_events_per_s_max),
         open_tenant_creation: server.open_tenant_creation,
         address_policy: config.delivery.address_policy.clone(),
         ..posthaste_api::Settings::default()
     }
+}
+
+/// The bounds of the setting are those of a `u32`.
+fn quota(events: Option<NonZeroUsize>) -> Option<NonZeroU32> {
+    events.map(|events| NonZeroU32::try_from(events).unwrap_or(NonZeroU32::MAX))
 }
 
 pub(super) fn public_limits(config: &Config) -> Limits {

@@ -94,10 +94,8 @@ pub fn announce(instance: &Instance) {
 /// # Errors
 /// The operating system's error where nobody can have seen it.
 pub fn show_admin_key(key: &ApiKey) -> io::Result<()> {
-    write(&format!(
-        "  admin key  {}\n             shown only this once: keep it (auth.admin-key sets another)\n",
-        key.expose()
-    ))
+    let advice = "shown only this once: keep it (auth.admin-key sets another)";
+    write(&format!("  admin key  {}\n             {advice}\n", key.expose()))
 }
 
 /// Says in one line why the process does not start, with the reasons behind it.

@@ -1,12 +1,13 @@
 //! Settings of what comes in: listeners, limits of requests, keys, secrets.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use posthaste_domain::ApiKey;
 
 use super::kinds::addresses::{Address, AddressOrNone};
 use super::kinds::files::{Key, KeyFile};
-use super::kinds::numbers::{Count, DAY, GIB, HOUR, KIB, MIB, MINUTE, Size, Time};
+use super::kinds::numbers::{Count, CountOrZero, DAY, GIB, HOUR, KIB, MIB, MINUTE, Size, Time};
 use super::kinds::{Optional, Switch};
 use super::reader::Section;
 
@@ -33,6 +34,8 @@ pub struct Server {
     pub receiver_body_bytes_max: usize,
     /// All bodies that are being read or stored at one moment, in bytes.
     pub bodies_bytes_max: usize,
+    /// Events that a tenant may post a second; none sets no quota.
+    pub tenant_events_per_s_max: Option<NonZeroUsize>,
     /// Whether anybody may create a tenant; otherwise only the admin.
     pub open_tenant_creation: bool,
 }
@@ -109,6 +112,14 @@ impl Server {
                 "64MiB",
                 "All bodies that are being read or stored at one moment. Beyond it requests get \
                  503, so that memory does not depend on the number of clients.",
+            ),
+            tenant_events_per_s_max: s.key(
+                "tenant-events-per-second-max",
+                CountOrZero { max: 1_000_000, zero: "no quota" },
+                "0",
+                "Events that a tenant may post a second, and as many at once; beyond it requests \
+                 get 429. None, because tenants are kept apart in delivery anyway; for operators \
+                 who sell a quota.",
             ),
             open_tenant_creation: s.key(
                 "open-tenant-creation",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::kinds::Choice;
 use super::kinds::levels::{Levels, LogLevels};
-use super::kinds::numbers::{HOUR, Processors, Time};
+use super::kinds::numbers::{CountOrZero, HOUR, Time};
 use super::reader::Section;
 
 /// `[drain]`: how the process stops.
@@ -85,7 +85,7 @@ impl Runtime {
         Self {
             api_threads: section.key(
                 "api-threads",
-                Processors { max: 256 },
+                CountOrZero { max: 256, zero: "one a processor" },
                 "0",
                 "Threads that serve the public API; those that deliver are engine.shards.",
             ),

@@ -8,7 +8,7 @@ use posthaste_domain::{AddressPolicy, RetrySchedule};
 use super::kinds::addresses::{NameServer, Network};
 use super::kinds::files::{Certificates, PemFile};
 use super::kinds::numbers::{
-    Count, DAY, Fraction, GIB, HOUR, KIB, MIB, MINUTE, Processors, SECOND, Size, Time,
+    Count, CountOrZero, DAY, Fraction, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Size, Time,
 };
 use super::kinds::{HeaderText, List, Switch};
 use super::reader::Section;
@@ -223,7 +223,7 @@ impl Engine {
         Self {
             shards: s.key(
                 "shards",
-                Processors { max: 256 },
+                CountOrZero { max: 256, zero: "one a processor" },
                 "0",
                 "Threads that deliver; each owns some of the tenants, with their connections.",
             ),

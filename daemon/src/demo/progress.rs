@@ -162,8 +162,8 @@ impl Moving {
 /// One line for where there is no terminal.
 fn line(snapshot: &Snapshot) -> String {
     format!(
-        "  {:>6}  posted {} of {}, delivered {}, dead-lettered {}, pending {}, waiting to retry {}, \
-         latency {}\n",
+        "  {:>6}  posted {} of {}, delivered {}, dead-lettered {}, pending {}, \
+         waiting to retry {}, latency {}\n",
         time(snapshot.elapsed_us),
         count(snapshot.accepted),
         counted(snapshot.events, "event"),

@@ -56,3 +56,29 @@ async fn a_second_signal_exits_at_once() {
     let _daemon = Daemon::start(&home, &Setup::default()).await;
     eventually("it is sent again", async || sink.count() > sink_count).await;
 }
+
+/// During the drain new events get 503 and a hint, `/readyz` says what is going on, and the
+/// built-in receiver still takes what is on its way to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_refuses_new_events_and_says_so() {
+    let home = Home::new();
+    let sink = Sink::start(|_| Reply { delay: Duration::from_secs(2), ..Reply::status(200) }).await;
+    let daemon = Daemon::start(&home, &Setup::default()).await;
+    let key = daemon.tenant("acme", &sink.url("hook")).await;
+    let mut client = daemon.client(&key);
+    client.post("/v1/events", "{}").await.expect("an answer");
+    eventually("it is in flight", async || sink.count() == 1).await;
+    daemon.signal(Signal::TERM);
+    eventually("it drains", async || daemon.admin_get("/readyz").await.status == 503).await;
+    let ready = daemon.admin_get("/readyz").await;
+    assert_eq!(ready.body, "draining\n");
+    let refused = client.post("/v1/events", "{}").await.expect("an answer");
+    assert_eq!(refused.status, 503, "{:?}", refused.body);
+    assert_eq!(refused.headers["retry-after"], "5");
+    assert!(refused.json()["detail"].is_string());
+    let answer = daemon.client(&key).post("/receiver/acme/webhook", "{}").await;
+    assert_eq!(answer.expect("the receiver answers").status, 401);
+    let (status, printed) = daemon.ended().await;
+    assert!(status.success(), "{status}: {printed}");
+    assert!(printed.contains("1 attempts finished, 0 cut off, 0 held"), "{printed}");
+}

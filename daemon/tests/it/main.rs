@@ -1,9 +1,13 @@
 //! The real binary under real traffic: started, posted to, killed, restarted, filled, misused.
 
+mod clients;
 mod crash;
 mod daily_use;
 mod data_directory;
+mod demo;
+mod disk;
 mod drain;
+mod keys;
 mod receivers;
 mod retries;
 mod support;

@@ -213,17 +213,19 @@ impl<N: TryFrom<u64> + Display + Copy> Kind for Count<N> {
     }
 }
 
-/// A count, or 0 for as many as the machine has processors.
-pub(in crate::config) struct Processors {
+/// A count, or 0 for what the setting says.
+pub(in crate::config) struct CountOrZero {
     pub(in crate::config) max: u64,
+    /// After "0 for": what it means.
+    pub(in crate::config) zero: &'static str,
 }
 
-impl Kind for Processors {
+impl Kind for CountOrZero {
     type Value = Option<NonZeroUsize>;
     const WRITTEN: Written = Written::Bare;
 
     fn form(&self) -> String {
-        format!("a number from 1 to {}, or 0 for one a processor", self.max)
+        format!("a number from 1 to {}, or 0 for {}", self.max, self.zero)
     }
 
     fn parse(&self, text: &str) -> Result<Self::Value, String> {
@@ -334,10 +336,10 @@ mod tests {
         for bad in ["1.01", "-0.1", "nan", "inf", "", "10%", "1e-1", "."] {
             assert!(Fraction.parse(bad).is_err(), "{bad:?}");
         }
-        let processors = Processors { max: 256 };
-        assert_eq!(processors.parse("0"), Ok(None));
-        assert_eq!(processors.parse("4"), Ok(NonZeroUsize::new(4)));
-        assert!(processors.parse("257").is_err());
+        let threads = CountOrZero { max: 256, zero: "one a processor" };
+        assert_eq!(threads.parse("0"), Ok(None));
+        assert_eq!(threads.parse("4"), Ok(NonZeroUsize::new(4)));
+        assert!(threads.parse("257").is_err());
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// Without a setting.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.0.retain(|set| !set.starts_with(&format!("{key}=")));
+        self
+    }
+
     /// With one more setting.
     pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.0.push(format!("{key}={value}"));
@@ -53,6 +59,11 @@ pub(crate) struct Home(TempDir);
 impl Home {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// In a folder of its own in this one.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self(tempfile::tempdir_in(folder).expect("a temporary directory"))
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -140,9 +151,14 @@ impl Daemon {
         answer.json()["api_key"].as_str().expect("a key").to_owned()
     }
 
+    /// What an admin route answers.
+    pub(crate) async fn admin_get(&self, path: &str) -> Answer {
+        Client::new(self.admin, None).get(path).await.expect("an answer")
+    }
+
     /// The value of a metric, summed over its labels that contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let answer: Answer = Client::new(self.admin, None).get("/metrics").await.expect("metrics");
+        let answer = self.admin_get("/metrics").await;
         let text = String::from_utf8(answer.body.to_vec()).expect("text");
         text.lines()
             .filter(|line| line.starts_with(name) && line.contains(labels))
