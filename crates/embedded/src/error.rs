@@ -15,7 +15,10 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It cannot be made, read or written.
-    #[error("cannot use {}: {source}; it must be a directory that this user may write to", path.display())]
+    #[error(
+        "cannot use {}: {source}; it must be a directory that this user may write to",
+        path.display()
+    )]
     Unusable {
         /// The directory or the file in it.
         path: PathBuf,
@@ -49,7 +52,10 @@ pub enum OpenError {
         known: u32,
     },
     /// The format file does not hold a format.
-    #[error("{} does not hold a format's number but {found:?}; is this a data directory?", path.display())]
+    #[error(
+        "{} does not hold a format's number but {found:?}; is this a data directory?",
+        path.display()
+    )]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -79,7 +85,10 @@ pub enum OpenError {
         damaged: String,
     },
     /// The store does not open.
-    #[error("the ledger in {} does not open: {detail}; bring back a copy of the data directory", path.display())]
+    #[error(
+        "the ledger in {} does not open: {detail}; bring back a copy of the data directory",
+        path.display()
+    )]
     Damaged {
         /// The directory.
         path: PathBuf,

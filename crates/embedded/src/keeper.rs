@@ -48,7 +48,7 @@ impl Keeper {
 fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
     let mut looks = 0;
     let mut proven = 0;
-    // Only the ledger's own handle and the writer beside this: then nobody is left who could stop it.
+    // With nobody else left, nobody could stop it.
     while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
         thread::park_timeout(LOOK);
         match space.look() {

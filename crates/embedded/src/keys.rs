@@ -7,7 +7,7 @@
 //! timers           due 8 | tenant 0 | event 16 | endpoint 2
 //! marks            mark 1 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
-//! expiry           ends 8 | kind 1 | (tenant 0 | event 16)  or  (tenant 0 | key hash 32)
+//! expiry           ends 8 | kind 1 | tenant 0 | event 16, or tenant 0 | key hash 32
 //! tenants          0 | tenant      1 | key hash 32      2 | tenant 0 | key hash 32      3 | setting
 //! ```
 //!

@@ -49,8 +49,8 @@ impl AttemptRegister {
         Ok(Self { file, slots: vec![0; slots.max(1) * SLOT_LEN], dirty: None })
     }
 
-    /// Notes that attempt `number` (from 1) of a delivery's round is about to start. `index` is the
-    /// delivery's [small number](posthaste_ports::Journal) in its engine; the register grows with it.
+    /// Notes that attempt `number` (from 1) of a delivery's round is about to start. `index` is
+    /// the small number that the delivery has in its engine; the register grows with it.
     pub fn begin(&mut self, index: u32, key: &DeliveryKey, round: u32, number: u32) {
         let slot = encode(&CutOff { key: key.clone(), round, number });
         self.write(index as usize, &slot);
