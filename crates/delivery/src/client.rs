@@ -26,7 +26,7 @@ use crate::endpoint::{Endpoint, Form};
 use crate::failure::Failure;
 use crate::pool::{Limits, Pool};
 use crate::progress::{Progress, Stage, micros};
-use crate::request::{Request, Signed};
+use crate::request::{Moment, Request};
 use crate::settings::{Settings, SettingsError};
 use crate::tls;
 
@@ -229,11 +229,11 @@ impl Client {
         };
         let candidates = self.candidates(endpoint, progress).await?;
         let plan = Plan { endpoint, form, request, candidates };
-        let mut signed = None;
+        let mut first_sent = None;
         if let Some(connection) = self.take(&plan) {
             progress.phases.reused = true;
-            let signed = signed.get_or_insert_with(|| self.sign(&plan));
-            match self.exchange(connection, &plan, signed, progress).await {
+            let moment = *first_sent.insert(self.moment());
+            match self.exchange(connection, &plan, moment, progress).await {
                 Ok(()) => return Ok(()),
                 Err(broken) if !broken.unanswered => return Err(broken.failure),
                 Err(_) => {
@@ -244,8 +244,8 @@ impl Client {
             }
         }
         let connection = self.connect(&plan, progress).await?;
-        let signed = signed.get_or_insert_with(|| self.sign(&plan));
-        self.exchange(connection, &plan, signed, progress).await.map_err(|broken| broken.failure)
+        let moment = first_sent.unwrap_or_else(|| self.moment());
+        self.exchange(connection, &plan, moment, progress).await.map_err(|broken| broken.failure)
     }
 
     /// Where the endpoint's connections may go, as its name stands now.
@@ -314,8 +314,8 @@ impl Client {
         Ok(Box::new(connection))
     }
 
-    fn sign(&self, plan: &Plan<'_>) -> Signed {
-        Signed::new(plan.endpoint, plan.request, self.clock.now(), self.clock.wall())
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), wall: self.clock.wall() }
     }
 
     /// Sends the request, takes in the response, and puts the connection back where it is fit.
@@ -323,12 +323,12 @@ impl Client {
         &self,
         mut connection: Box<Connection>,
         plan: &Plan<'_>,
-        signed: &Signed,
+        moment: Moment,
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         progress.stage = Stage::Waiting;
         let sent_us = self.clock.monotonic_us();
-        let outgoing = signed.request(plan.form, &self.user_agent, plan.request.payload.clone());
+        let outgoing = plan.request.signed(plan.endpoint, plan.form, &self.user_agent, moment);
         let response = connection.send(outgoing).await.map_err(|error| Broken {
             failure: Failure::exchange(&error),
             unanswered: connection.is_unanswered(),

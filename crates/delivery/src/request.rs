@@ -30,58 +30,47 @@ pub struct Request {
     pub ready_at: Timestamp,
 }
 
-/// The header values that change with each attempt. A request that is sent again as the same
-/// attempt carries the same ones.
-pub(crate) struct Signed {
-    stripe: HeaderValue,
-    id: HeaderValue,
-    timestamp: HeaderValue,
-    standard: HeaderValue,
-    attempt: HeaderValue,
+/// When an attempt signs. A request that is sent again as the same attempt is signed for the same
+/// moment, so that it is the same request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Which keys are live.
+    pub(crate) now: Timestamp,
+    /// The time that the signatures carry.
+    pub(crate) wall: Timestamp,
 }
 
-impl Signed {
-    /// Signs `request` with the keys that are live at `now`; signatures carry the time `wall`.
-    pub(crate) fn new(
-        endpoint: &Endpoint,
-        request: &Request,
-        now: Timestamp,
-        wall: Timestamp,
-    ) -> Self {
-        let body = &request.payload;
-        let keys = || endpoint.live_keys(now);
-        let mut id = [0; EventId::TEXT_LEN];
-        Self {
-            stripe: ascii(stripe_signature(keys(), wall, body)),
-            id: HeaderValue::from_str(request.event.encode(&mut id))
-                .expect("an event id is ASCII letters, digits and '_'"),
-            timestamp: HeaderValue::from(wall.as_secs()),
-            standard: ascii(standard_signature(keys(), request.event, wall, body)),
-            attempt: HeaderValue::from(request.number),
-        }
-    }
-
-    /// The request; `Content-Length` is added by hyper, which knows the body.
-    pub(crate) fn request(
+impl Request {
+    /// The HTTP request to `endpoint`, signed for `moment`. Every value is made to be given away:
+    /// keeping one for a second sending would cost more in each attempt than signing anew costs
+    /// in the rare one.
+    pub(crate) fn signed(
         &self,
+        endpoint: &Endpoint,
         form: &Form,
         user_agent: &HeaderValue,
-        payload: Bytes,
+        moment: Moment,
     ) -> http::Request<Full<Bytes>> {
+        let keys = || endpoint.live_keys(moment.now);
+        let (body, wall) = (&self.payload, moment.wall);
+        let mut id = [0; EventId::TEXT_LEN];
+        let id = HeaderValue::from_str(self.event.encode(&mut id))
+            .expect("an event id is ASCII letters, digits and '_'");
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(HOST, form.host.clone());
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(USER_AGENT, user_agent.clone());
-        headers.insert(STRIPE_SIGNATURE, self.stripe.clone());
-        headers.insert(WEBHOOK_ID, self.id.clone());
-        headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.clone());
-        headers.insert(WEBHOOK_SIGNATURE, self.standard.clone());
-        headers.insert(WEBHOOK_ATTEMPT, self.attempt.clone());
-        if payload.is_empty() {
+        headers.insert(STRIPE_SIGNATURE, ascii(stripe_signature(keys(), wall, body)));
+        headers.insert(WEBHOOK_ID, id);
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(wall.as_secs()));
+        let standard = standard_signature(keys(), self.event, wall, body);
+        headers.insert(WEBHOOK_SIGNATURE, ascii(standard));
+        headers.insert(WEBHOOK_ATTEMPT, ordinal(self.number));
+        if body.is_empty() {
             // hyper leaves it out, and some servers then wait for a body (411).
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let mut request = http::Request::new(Full::new(payload));
+        let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = form.uri.clone();
         *request.headers_mut() = headers;
@@ -89,6 +78,29 @@ impl Signed {
     }
 }
 
+/// A number as a header value; the usual ones stand ready.
+fn ordinal(number: u32) -> HeaderValue {
+    const DIGITS: &str = "0123456789";
+    let at = usize::try_from(number).unwrap_or(usize::MAX);
+    match DIGITS.get(at..at.saturating_add(1)) {
+        Some(digit) => HeaderValue::from_static(digit),
+        None => HeaderValue::from(number),
+    }
+}
+
 fn ascii(signature: String) -> HeaderValue {
     HeaderValue::try_from(signature).expect("signatures are digits, hex, base64, ',', '=' and ' '")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For all numbers: their decimal digits.
+    #[test]
+    fn ordinals_are_decimal() {
+        for number in (0..1000).chain([u32::MAX - 1, u32::MAX]) {
+            assert_eq!(ordinal(number), number.to_string());
+        }
+    }
 }

@@ -28,10 +28,10 @@ pub const SIGNATURE_TOLERANCE_S: u64 = 300;
 const CANDIDATES_MAX: usize = 10;
 /// A longer header is no signature header of ours (10 candidates take about 700 bytes).
 const HEADER_BYTES_MAX: usize = 4096;
-/// `,v1=` and 64 hex digits, or `v1,`, 44 base64 digits and a space.
-const CANDIDATE_BYTES_MAX: usize = 68;
-/// Room for the current secret and one older one; more secrets are rare and make it grow.
-const CANDIDATES_USUAL: usize = 2;
+/// `,v1=` and 64 hex digits.
+const STRIPE_BYTES: usize = 68;
+/// `v1,` and 44 base64 digits; a space stands between two.
+const STANDARD_BYTES: usize = 47;
 /// The decimal digits of the largest `u64`.
 const DIGITS_MAX: usize = 20;
 
@@ -86,7 +86,11 @@ pub fn stripe_signature<'k>(
 ) -> String {
     let mut digits = [0; DIGITS_MAX];
     let seconds = decimal(at.as_secs(), &mut digits);
-    let mut header = String::with_capacity(2 + DIGITS_MAX + CANDIDATES_USUAL * CANDIDATE_BYTES_MAX);
+    let keys = keys.into_iter();
+    let candidates = keys.size_hint().0.max(1);
+    // Exact where the keys can be counted, and for one key always: what becomes a header value
+    // is neither cut nor copied then.
+    let mut header = String::with_capacity(2 + seconds.len() + candidates * STRIPE_BYTES);
     header.push_str("t=");
     header.push_str(seconds);
     for key in keys {
@@ -109,7 +113,9 @@ pub fn standard_signature<'k>(
 ) -> String {
     let (mut digits, mut id) = ([0; DIGITS_MAX], [0; EventId::TEXT_LEN]);
     let (seconds, id) = (decimal(at.as_secs(), &mut digits), event.encode(&mut id));
-    let mut header = String::with_capacity(CANDIDATES_USUAL * CANDIDATE_BYTES_MAX);
+    let keys = keys.into_iter();
+    let candidates = keys.size_hint().0.max(1);
+    let mut header = String::with_capacity(candidates * (STANDARD_BYTES + 1) - 1);
     for key in keys {
         if !header.is_empty() {
             header.push(' ');

@@ -165,9 +165,17 @@ fn a_request_lost_on_a_reused_connection_is_sent_again() {
         for end in [Step::Fin, Step::Rst] {
             let first = vec![Step::Read, send(OK), Step::Read, end];
             let server = Server::with_scripts(vec![first, answering(OK)]).await;
-            let client = client(settings());
+            let (client, clock) = client_with_clock(settings());
             deliver(&client, &server).await;
+            // Time passes between the two, so that a signature made anew would show.
+            let seen = Rc::clone(&server.seen);
+            let passing = spawn(async move {
+                seen.until(|seen| seen.request_count() == 2).await;
+                clock.advance(Duration::from_secs(2));
+            });
             let made = attempt(&client, &server.url()).await;
+            passing.await.unwrap();
+            assert!(made.phases.total_us >= 2_000_000, "time did not pass: {:?}", made.phases);
             assert_eq!((made.verdict, made.phases.reused), (Verdict::Delivered, false), "{made:?}");
             assert_eq!((server.seen.connections.get(), server.seen.request_count()), (2, 3));
             assert_eq!(client.stats().requests_resent, 1);
