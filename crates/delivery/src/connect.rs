@@ -150,3 +150,25 @@ fn refused(error: &io::Error, target: SocketAddr) -> Failure {
     let text = format!("cannot connect to {target}: {}", chain(error));
     Failure::charged(ErrorClass::ConnectFailed, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Neither has another sign within the time that a test may take.
+    #[test]
+    fn a_socket_sends_at_once_and_gives_up_a_vanished_peer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            tune(&tcp);
+            let socket = SockRef::from(&tcp);
+            assert!(socket.tcp_nodelay().unwrap());
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+        });
+    }
+}

@@ -9,6 +9,7 @@
 mod auth;
 mod batch;
 mod bodies;
+mod chaos;
 mod dead_letters;
 mod docs;
 mod events;
