@@ -61,7 +61,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// For all requests to all routes with all kinds of callers. That every answer is documented
     /// and of the one form for errors is checked as for every other test.
