@@ -54,7 +54,7 @@ const ENDPOINT_LIMITS: Limits =
 #[must_use]
 pub fn run(arguments: &Demo) -> ExitCode {
     prepare(arguments).unwrap_or_else(|error| {
-        commands::complain(&format!("{error:#}"));
+        commands::complain_of(error.as_ref());
         let start = error.downcast_ref::<StartError>();
         start.map_or_else(|| ExitCode::from(EXIT_FATAL), StartError::exit_code)
     })
@@ -63,7 +63,7 @@ pub fn run(arguments: &Demo) -> ExitCode {
 /// Everything that can be refused before anything is started.
 fn prepare(arguments: &Demo) -> Result<ExitCode> {
     let refuse = |error: anyhow::Error| {
-        commands::complain(&format!("{error:#}"));
+        commands::complain_of(error.as_ref());
         Ok(ExitCode::from(EXIT_CONFIG))
     };
     let home = match Home::make(arguments.data_dir.as_deref()) {

@@ -55,7 +55,7 @@ pub struct Server {
 
 /// Why nothing listens.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} ({name}): {source}")]
+#[error("cannot listen on {address} ({name})")]
 pub struct BindError {
     address: SocketAddr,
     name: &'static str,

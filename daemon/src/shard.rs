@@ -27,6 +27,7 @@ use posthaste_embedded::AttemptRegister;
 use posthaste_engine::{Engine, Input};
 use posthaste_ports::{Journal, ShardSpec, TenantStore};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use self::attempts::Endpoints;
@@ -159,6 +160,10 @@ impl Shard {
         // What was in flight when the drain began.
         let mut draining = None;
         let mut maintained = Timestamp::ZERO;
+        // One timer, moved only when the deadline is another one: most turns change nothing.
+        let mut armed = Timestamp::ZERO;
+        let sleep = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(sleep);
         loop {
             match *order.borrow_and_update() {
                 Order::Run => {}
@@ -179,11 +184,15 @@ impl Shard {
                 self.client.maintain();
                 self.metrics.publish(engine.stats(), self.client.stats());
             }
-            let most = Duration::from_millis(IDLE_TURN_MS);
-            let sleep = wakeup.map_or(most, |at| self.clock.until(at).min(most));
+            let idle_until = maintained.plus_millis(IDLE_TURN_MS);
+            let wanted = wakeup.map_or(idle_until, |at| at.min(idle_until));
+            if wanted != armed || sleep.is_elapsed() {
+                armed = wanted;
+                sleep.as_mut().reset(Instant::now() + self.clock.until(wanted));
+            }
             tokio::select! {
                 () = self.inbox.woken() => {}
-                () = tokio::time::sleep(sleep) => {}
+                () = &mut sleep => {}
                 Ok(()) = order.changed() => {}
             }
         }

@@ -103,7 +103,11 @@ pub fn complain_of(error: &dyn Error) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(reason) = cause {
-        text = format!("{text}: {reason}");
+        let said = reason.to_string();
+        // Some say their reason themselves, in the middle of advice.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = reason.source();
     }
     complain(&text);
@@ -116,7 +120,7 @@ fn refuse(problems: &Problems) -> ExitCode {
 }
 
 /// Says on standard error what is wrong.
-pub fn complain(text: &str) {
+fn complain(text: &str) {
     // Where standard error is closed, the exit code has to say it.
     drop(writeln!(io::stderr().lock(), "posthaste: {text}"));
 }

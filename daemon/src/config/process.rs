@@ -61,7 +61,8 @@ impl Log {
                 "level",
                 Levels,
                 "info",
-                "How much is logged. At info a line is about the process, never about each event.",
+                "How much is logged. At info a line is about the process, never about each event. \
+                 Libraries that others wrote are heard from warn on, unless they are named.",
             ),
             format: s.key(
                 "format",

@@ -19,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug, Error)]
 pub(super) enum PayloadError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}", path = .path.display())]
+    #[error("cannot read {path}", path = .path.display())]
     Read {
         /// Which file.
         path: PathBuf,

@@ -8,10 +8,13 @@ use std::process::Output;
 use crate::support::daemon::{Daemon, Home, Setup, command};
 
 fn refused(data: &Path) -> (Output, String) {
-    let output = command(data, &Setup::default()).output().expect("the binary starts");
+    let setup = Setup::default().with("log.level", "error");
+    let output = command(data, &setup).output().expect("the binary starts");
     let text = String::from_utf8(output.stderr.clone()).expect("text");
     assert!(!output.status.success(), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("posthaste: ")).count(), 1, "{text}");
     assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(output.stdout, b"", "nothing listens, so nothing says so");
     (output, text)
 }
 
@@ -19,7 +22,8 @@ fn refused(data: &Path) -> (Output, String) {
 async fn a_locked_directory_is_refused_and_the_owner_serves_on() {
     let home = Home::new();
     let daemon = Daemon::start(&home, &Setup::default()).await;
-    let (_, text) = refused(&home.data());
+    let (output, text) = refused(&home.data());
+    assert_eq!(output.status.code(), Some(78));
     assert!(text.contains("another process") && text.contains(&daemon.pid().to_string()), "{text}");
     daemon.ready().await;
 }
@@ -42,6 +46,21 @@ fn a_newer_format_is_refused_by_name() {
     fs::write(&version, "999\n").unwrap();
     let (_, text) = refused(&home.data());
     assert!(text.contains("999") && text.contains("newer"), "{text}");
+}
+
+/// An address in use is one line too, and not for ever: the exit code is that of a passing fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_in_use_is_refused() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home, &Setup::default()).await;
+    let setup = Setup::default().with("server.listen", daemon.api);
+    let output = command(&Home::new().data(), &setup).output().expect("the binary starts");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(70), "{text}");
+    let line =
+        format!("posthaste: cannot listen on {} (public API): Address already in use", daemon.api);
+    assert!(text.starts_with(&line), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }
 
 #[test]

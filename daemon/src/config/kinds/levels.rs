@@ -16,6 +16,9 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
 ];
 
+/// What the names of our crates begin with.
+const OURS: &str = "posthaste";
+
 /// A level for everything, and levels for parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLevels {
@@ -26,11 +29,13 @@ pub struct LogLevels {
 }
 
 impl LogLevels {
-    /// The filter that lets these levels through.
+    /// The filter that lets these levels through. Other people's libraries are heard from warn on,
+    /// since what they tell at info is about themselves; a part of its own opens one.
     #[must_use]
     pub fn filter(&self) -> Targets {
         let parts = self.parts.iter().map(|(part, level)| (part.clone(), *level));
-        Targets::new().with_default(self.general).with_targets(parts)
+        let libraries = self.general.min(LevelFilter::WARN);
+        Targets::new().with_default(libraries).with_target(OURS, self.general).with_targets(parts)
     }
 }
 
@@ -99,6 +104,23 @@ mod tests {
         assert!(!filter.would_enable("posthaste", &Level::INFO));
         assert!(filter.would_enable("posthaste_delivery::dns", &Level::TRACE));
         assert!(!filter.would_enable("hyper::proto", &Level::ERROR));
+    }
+
+    #[test]
+    fn libraries_are_heard_from_warn_on_unless_they_are_named() {
+        for (text, level, heard) in [
+            ("info", Level::INFO, false),
+            ("trace", Level::INFO, false),
+            ("info", Level::WARN, true),
+            ("error", Level::WARN, false),
+            ("off", Level::ERROR, false),
+            ("info,fjall=debug", Level::DEBUG, true),
+        ] {
+            let filter = Levels.parse(text).unwrap().filter();
+            assert_eq!(filter.would_enable("fjall::db", &level), heard, "{text} {level}");
+        }
+        let filter = Levels.parse("debug").unwrap().filter();
+        assert!(filter.would_enable("posthaste_embedded::writer", &Level::DEBUG));
     }
 
     /// A misspelt level would otherwise be taken for a module, and silence everything else.
