@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use posthaste_domain::{Owed, OwedAs, TimerPosition};
+use posthaste_domain::{Owed, OwedAs, TenantId, TimerPosition};
 
 use crate::engine::due_of;
 use crate::table::{Lane, NOWHERE, Place};
@@ -34,6 +34,18 @@ pub enum Invariant {
 }
 
 impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::DurableFirst,
+        Self::NothingForgotten,
+        Self::NeverEarly,
+        Self::WithinCaps,
+        Self::OnePlace,
+        Self::NoAttemptAfterDrain,
+        Self::ExactRecovery,
+        Self::FairTurns,
+    ];
+
     /// The invariant's number and its promise.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -100,6 +112,13 @@ impl Engine {
                 place > self.timers.horizon || (left && marked)
             }
         }
+    }
+
+    /// Whether a tenant has a delivery in memory that could be given an attempt now, were it not
+    /// for the caps of the process (I8).
+    #[must_use]
+    pub fn could_go(&self, tenant: &TenantId) -> bool {
+        self.directory.endpoints_of(tenant).any(|endpoint| self.could_start(endpoint))
     }
 
     /// All invariants that can be seen from inside, by looking at everything. For tests and the

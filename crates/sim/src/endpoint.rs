@@ -17,6 +17,8 @@ pub enum Behaviour {
     },
     /// Fails the first so many attempts of each round, then answers 200.
     FailsFirst(u32),
+    /// Fails the first so many attempts that it gets, of whichever delivery, then answers 200.
+    RecoversAfter(u64),
     /// Refuses connections until this time.
     DownUntil(Timestamp),
     /// Never answers until this time.
@@ -74,6 +76,8 @@ impl Fate {
 pub(crate) struct Try {
     pub(crate) now: Timestamp,
     pub(crate) number: u32,
+    /// How many the endpoint has had before, of whichever delivery.
+    pub(crate) before: u64,
     /// Whether the time of faults is over.
     pub(crate) calm: bool,
 }
@@ -81,15 +85,16 @@ pub(crate) struct Try {
 impl Behaviour {
     /// What an attempt comes to.
     pub(crate) fn meet(self, attempt: Try, chance: &mut Chance) -> Fate {
-        let Try { now, number, calm } = attempt;
+        let Try { now, number, before, calm } = attempt;
         let quick = chance.within((1, 50));
         let delivered = Fate { takes_ms: quick, verdict: Verdict::Delivered, reaches: true };
         let server_error = Fate::failed(quick, ErrorClass::ServerError, true);
         match self {
-            Self::Healthy { slowest_ms } if !calm => {
+            Self::Healthy { slowest_ms } => {
                 Fate { takes_ms: chance.within((1, slowest_ms.max(1))), ..delivered }
             }
             Self::FailsFirst(failures) if number <= failures => server_error,
+            Self::RecoversAfter(failures) if before < failures => server_error,
             Self::DownUntil(until) if now < until => {
                 Fate::failed(quick, ErrorClass::ConnectFailed, false)
             }
@@ -107,8 +112,8 @@ impl Behaviour {
                 Fate::failed(quick, ErrorClass::ConnectionClosed, true)
             }
             Self::Shaky { permille } if !calm && chance.permille(permille) => server_error,
-            Self::Healthy { .. }
-            | Self::FailsFirst(_)
+            Self::FailsFirst(_)
+            | Self::RecoversAfter(_)
             | Self::DownUntil(_)
             | Self::SilentUntil(_)
             | Self::Throttling { .. }
@@ -124,7 +129,8 @@ impl Behaviour {
             Self::Healthy { .. } => Some(true),
             Self::FailsFirst(failures) => Some(failures < attempts_max),
             Self::Gone | Self::Dead => Some(false),
-            Self::DownUntil(_)
+            Self::RecoversAfter(_)
+            | Self::DownUntil(_)
             | Self::SilentUntil(_)
             | Self::Throttling { .. }
             | Self::Flapping { .. }

@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use endpoint::{ATTEMPT_MS_MAX, Behaviour};
 pub use mutant::Mutant;
 pub use plan::{Millis, Place, Plan, ProcessPlan, START, StorePlan};
-pub use report::{Counts, Failure, Report};
+pub use report::{Counts, Coverage, Failure, Report};
 
 use crate::world::World;
 

@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use posthaste_sim::{Counts, Failure, Mutant, Plan};
+use posthaste_sim::{Counts, Coverage, Failure, Mutant, Plan};
 
 const USAGE: &str = "\
 usage: posthaste-sim [--seeds N] [--from S] [--deliveries D] [--jobs J] [--mutant NAME]
@@ -115,7 +115,15 @@ fn run_one(arguments: &Arguments) -> bool {
 struct Tally {
     next: AtomicU64,
     stop: AtomicBool,
-    total: Mutex<(u64, Counts, Option<Failure>)>,
+    total: Mutex<Total>,
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    seeds: u64,
+    counts: Counts,
+    coverage: Coverage,
+    failure: Option<Failure>,
 }
 
 /// Runs many seeds, several at a time; says whether one failed.
@@ -126,13 +134,13 @@ fn run_many(arguments: &Arguments) -> bool {
             scope.spawn(|| work(arguments, &tally));
         }
     });
-    let (seeds, counts, failure) =
-        tally.total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    println!("\n{seeds} seeds from {}: {counts}", arguments.from);
-    if let Some(failure) = &failure {
+    let total = tally.total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    println!("\n{} seeds from {}: {}", total.seeds, arguments.from, total.counts);
+    println!("{}", total.coverage);
+    if let Some(failure) = &total.failure {
         eprintln!("{failure}");
     }
-    failure.is_some()
+    total.failure.is_some()
 }
 
 fn work(arguments: &Arguments, tally: &Tally) {
@@ -143,18 +151,21 @@ fn work(arguments: &Arguments, tally: &Tally) {
         }
         let ran = posthaste_sim::run(&plan(arguments, arguments.from + index));
         let mut total = tally.total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        total.0 += 1;
+        total.seeds += 1;
         match ran {
-            Ok(report) => total.1 += report.counts,
+            Ok(report) => {
+                total.counts += report.counts;
+                total.coverage.add(&report.counts);
+            }
             Err(failure) => {
                 // The smallest seed that failed is the one to look at first.
-                if total.2.as_ref().is_none_or(|known| failure.seed < known.seed) {
-                    total.2 = Some(failure);
+                if total.failure.as_ref().is_none_or(|known| failure.seed < known.seed) {
+                    total.failure = Some(failure);
                 }
                 tally.stop.store(true, Ordering::Relaxed);
             }
         }
-        show_progress(total.0, arguments.seeds, &total.1);
+        show_progress(total.seeds, arguments.seeds, &total.counts);
     }
 }
 

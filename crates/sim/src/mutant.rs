@@ -2,6 +2,8 @@
 //!
 //! A mutant stands between the engine and the world, so the engine under test is the real one.
 
+use posthaste_engine::Invariant;
+
 /// A deliberate fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -31,11 +33,15 @@ pub enum Mutant {
     LoseAccepted,
     /// The endpoint's wish to be left alone does not reach the engine.
     DeafToRetryAfter,
+    /// One order in twenty is carried out twice.
+    AttemptTwice,
+    /// Orders for all tenants but one wait until that one has nothing in flight.
+    FavourOneTenant,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::AckBeforeCommit,
         Self::ForgetBehind,
         Self::ForgetBacklogAtStart,
@@ -49,7 +55,29 @@ impl Mutant {
         Self::LateArrivals,
         Self::LoseAccepted,
         Self::DeafToRetryAfter,
+        Self::AttemptTwice,
+        Self::FavourOneTenant,
     ];
+
+    /// The promise that it breaks first. What is seen of it may be another one's consequence: an
+    /// outcome that is let go too early is found to be forgotten.
+    #[must_use]
+    pub const fn breaks(self) -> Invariant {
+        match self {
+            Self::AckBeforeCommit | Self::AckFailedCommit => Invariant::DurableFirst,
+            Self::ForgetBehind | Self::UncutPages | Self::ShortBacklogs | Self::OldAnswers => {
+                Invariant::NothingForgotten
+            }
+            Self::EarlyTimers | Self::DeafToRetryAfter => Invariant::NeverEarly,
+            Self::HigherCaps => Invariant::WithinCaps,
+            Self::AttemptTwice => Invariant::OnePlace,
+            Self::DeafToDrain => Invariant::NoAttemptAfterDrain,
+            Self::ForgetBacklogAtStart | Self::LateArrivals | Self::LoseAccepted => {
+                Invariant::ExactRecovery
+            }
+            Self::FavourOneTenant => Invariant::FairTurns,
+        }
+    }
 
     /// The mutant's name on the command line.
     #[must_use]
@@ -68,6 +96,8 @@ impl Mutant {
             Self::LateArrivals => "late-arrivals",
             Self::LoseAccepted => "lose-accepted",
             Self::DeafToRetryAfter => "deaf-to-retry-after",
+            Self::AttemptTwice => "attempt-twice",
+            Self::FavourOneTenant => "favour-one-tenant",
         }
     }
 

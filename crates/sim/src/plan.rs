@@ -7,7 +7,7 @@ use posthaste_domain::{EndpointId, RetrySchedule, TenantId, Timestamp};
 use posthaste_engine::{Backoff, Settings};
 
 use crate::chance::Chance;
-use crate::endpoint::Behaviour;
+use crate::endpoint::{ATTEMPT_MS_MAX, Behaviour};
 use crate::mutant::Mutant;
 
 /// When every world begins.
@@ -65,6 +65,9 @@ pub struct ProcessPlan {
     pub down_ms: Millis,
     /// How many deliveries the inbox takes before it forgets them.
     pub inbox_max: usize,
+    /// The process is killed after the so-manieth commit, before its answer; calm or not, since
+    /// every world must see that.
+    pub lost_ack_at: Option<u64>,
 }
 
 /// A world.
@@ -178,7 +181,33 @@ fn draw_places(chance: &mut Chance, span: u64) -> Vec<Place> {
             });
         }
     }
+    draw_troubled(chance, &mut places);
     places
+}
+
+/// In every world one endpoint fails, one is slow and one recovers, each with a fair share of the
+/// events; what else there is may be anything.
+fn draw_troubled(chance: &mut Chance, places: &mut Vec<Place>) {
+    let troubled = [
+        match chance.within((0, 3)) {
+            0 => Behaviour::FailsFirst(u32::try_from(chance.within((1, 6))).expect("at most 6")),
+            1 => Behaviour::Gone,
+            2 => Behaviour::Dead,
+            _ => Behaviour::Shaky { permille: 500 },
+        },
+        Behaviour::Healthy { slowest_ms: chance.pick(&[5_000, ATTEMPT_MS_MAX]) },
+        Behaviour::RecoversAfter(chance.within((1, 3))),
+    ];
+    while places.len() < troubled.len() {
+        let (tenant, last) = (places[0].tenant.clone(), places.len());
+        let endpoint = EndpointId::from_u16(100 + u16::try_from(last).expect("below three"));
+        places.push(Place { tenant, endpoint, behaviour: troubled[last], weight: 20 });
+    }
+    let weights: &[u64] = if places.len() <= 12 { &[5, 20] } else { &[20] };
+    for (place, behaviour) in places.iter_mut().zip(troubled) {
+        place.behaviour = behaviour;
+        place.weight = chance.pick(weights);
+    }
 }
 
 fn draw_behaviour(chance: &mut Chance, kinds: u64, span: u64) -> Behaviour {
@@ -228,6 +257,7 @@ fn draw_process(chance: &mut Chance, span: u64) -> ProcessPlan {
         drain_every_ms: every(chance),
         down_ms: chance.pick(&[(10, 500), (1_000, 120_000)]),
         inbox_max: chance.pick(&[1, 8, 8_192]),
+        lost_ack_at: Some(chance.within((1, 20))),
     }
 }
 

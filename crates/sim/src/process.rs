@@ -3,7 +3,7 @@
 //! Mirrors the daemon's driver: a turn hands over the inbox first, then the answers of the
 //! driver's own tasks, then lets time pass, then carries out all orders.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use posthaste_domain::{
@@ -125,6 +125,16 @@ impl Inbox {
     }
 }
 
+/// An attempt as the engine orders it.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) delivery: Delivery,
+    pub(crate) key: DeliveryKey,
+    pub(crate) round: u32,
+    pub(crate) number: u32,
+    pub(crate) payload: Bytes,
+}
+
 /// A hold that an endpoint asked for, and the turn in which the engine heard of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
@@ -148,6 +158,14 @@ pub(crate) struct Process {
     /// Attempts that were begun and whose outcome is not known to be durable.
     pub(crate) register: BTreeMap<DeliveryKey, (u32, u32)>,
     pub(crate) holds: BTreeMap<Site, Hold>,
+    /// Tenants that could have been given an attempt ever since the turn before, each with the
+    /// turns that others were given since its own last one.
+    pub(crate) queued: BTreeMap<TenantId, BTreeMap<TenantId, u64>>,
+    /// Deliveries whose payload has come in this turn: if their attempt is ordered now, it goes on
+    /// with the turn that was given when the reading was ordered.
+    pub(crate) loaded: BTreeSet<Delivery>,
+    /// Orders that an unfair driver has set aside.
+    pub(crate) set_aside: VecDeque<Order>,
     /// Later rounds that the engine has been told of.
     pub(crate) told: BTreeMap<DeliveryKey, u32>,
     pub(crate) draining: bool,
@@ -171,12 +189,21 @@ impl Process {
             flights_of: BTreeMap::new(),
             register: BTreeMap::new(),
             holds: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            loaded: BTreeSet::new(),
+            set_aside: VecDeque::new(),
             told: BTreeMap::new(),
             draining: false,
             turn_at: None,
             turns: 0,
             idle_turns: 0,
         }
+    }
+
+    /// Whether a tenant could be given an attempt, or has one that an unfair driver holds back.
+    pub(crate) fn could_go(&self, tenant: &TenantId) -> bool {
+        self.engine.could_go(tenant)
+            || self.set_aside.iter().any(|order| order.key.tenant == *tenant)
     }
 
     /// Whether something that the store owes is on its way from the writer to the inbox.

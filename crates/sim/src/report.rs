@@ -23,6 +23,14 @@ pub struct Counts {
     pub attempts: u64,
     /// Those of them that were retries.
     pub retries: u64,
+    /// Attempts that failed by the endpoint's fault.
+    pub failed: u64,
+    /// Attempts that took a second or longer.
+    pub slow: u64,
+    /// Endpoints that delivered after they had failed.
+    pub recovered: u64,
+    /// Attempts that failed by our own fault.
+    pub not_charged: u64,
     /// Requests that an endpoint had seen before.
     pub duplicates: u64,
     /// Attempts in flight, or known and not durable, at crashes: the most that may be repeated.
@@ -33,6 +41,10 @@ pub struct Counts {
     pub poisoned: u64,
     /// Crashes.
     pub crashes: u64,
+    /// Those of them that took away what was not synced.
+    pub power_cuts: u64,
+    /// Things that were durable and whose answer never came, or said the contrary.
+    pub lost_acks: u64,
     /// Drains that came to an end.
     pub drains: u64,
     /// Fresh rounds.
@@ -55,11 +67,17 @@ impl AddAssign for Counts {
         self.purged += other.purged;
         self.attempts += other.attempts;
         self.retries += other.retries;
+        self.failed += other.failed;
+        self.slow += other.slow;
+        self.recovered += other.recovered;
+        self.not_charged += other.not_charged;
         self.duplicates += other.duplicates;
         self.cut_off += other.cut_off;
         self.overtaken += other.overtaken;
         self.poisoned += other.poisoned;
         self.crashes += other.crashes;
+        self.power_cuts += other.power_cuts;
+        self.lost_acks += other.lost_acks;
         self.drains += other.drains;
         self.requeues += other.requeues;
         self.failed_commits += other.failed_commits;
@@ -69,32 +87,88 @@ impl AddAssign for Counts {
     }
 }
 
+impl Counts {
+    /// What can happen to a world, and how often it did.
+    #[must_use]
+    pub const fn faults(&self) -> [(&'static str, u64); 17] {
+        [
+            ("failed attempts", self.failed),
+            ("slow attempts", self.slow),
+            ("recovered endpoints", self.recovered),
+            ("crashes", self.crashes),
+            ("lost acks", self.lost_acks),
+            ("retries", self.retries),
+            ("dead letters", self.dead_lettered),
+            ("power cuts", self.power_cuts),
+            ("duplicates", self.duplicates),
+            ("drains", self.drains),
+            ("requeues", self.requeues),
+            ("purged", self.purged),
+            ("failed commits", self.failed_commits),
+            ("not charged", self.not_charged),
+            ("overtaken", self.overtaken),
+            ("poisoned", self.poisoned),
+            ("left in the store", self.refused),
+        ]
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} accepted = {} delivered + {} dead-lettered + {} purged; {} attempts \
-             ({} retries), {} duplicates \
-             (of {} cut off), {} overtaken, {} poisoned, {} crashes, {} drains, {} requeues, {} failed commits, \
-             {} left in the store, {} turns, {} h in the world",
+            "{} accepted = {} delivered + {} dead-lettered + {} purged; {} attempts, {} turns, \
+             {} h in the world; {} duplicates of {} cut off",
             self.accepted,
             self.delivered,
             self.dead_lettered,
             self.purged,
             self.attempts,
-            self.retries,
-            self.duplicates,
-            self.cut_off,
-            self.overtaken,
-            self.poisoned,
-            self.crashes,
-            self.drains,
-            self.requeues,
-            self.failed_commits,
-            self.refused,
             self.turns,
             self.world_ms / 3_600_000,
-        )
+            self.duplicates,
+            self.cut_off,
+        )?;
+        let mut join = "; ";
+        for (name, times) in self.faults() {
+            write!(f, "{join}{times} {name}")?;
+            join = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// In how many worlds what happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    worlds: u64,
+    seen: [u64; 17],
+}
+
+impl Coverage {
+    /// Adds a world.
+    pub fn add(&mut self, counts: &Counts) {
+        self.worlds += 1;
+        for (seen, (_, times)) in self.seen.iter_mut().zip(counts.faults()) {
+            *seen += u64::from(times > 0);
+        }
+    }
+
+    /// What happened in how many of the worlds.
+    pub fn seen(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Counts::default().faults().into_iter().zip(self.seen).map(|((name, _), seen)| (name, seen))
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {} worlds", self.worlds)?;
+        let mut join = " ";
+        for (name, seen) in self.seen() {
+            write!(f, "{join}{seen} had {name}")?;
+            join = ", ";
+        }
+        Ok(())
     }
 }
 

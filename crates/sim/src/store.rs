@@ -4,6 +4,7 @@
 //! rows    every event, with its status, round, attempts and log
 //! fresh   owed, no attempt of the round has failed     tenant | endpoint | event
 //! timers  owed, due at a time                          due | tenant | event | endpoint
+//! owed    both, as the engine is told of them          tenant | event | endpoint
 //! ```
 //!
 //! A commit is atomic. Delivered marks are synced with the next commit only, so a power cut can
@@ -66,6 +67,7 @@ pub(crate) struct Store {
     pub(crate) rows: BTreeMap<DeliveryKey, Row>,
     fresh: BTreeSet<Fresh>,
     timers: BTreeSet<TimerPosition>,
+    owed: BTreeMap<DeliveryKey, Owed>,
     /// Delivered marks that are not synced, with the row before.
     unsynced: Vec<(DeliveryKey, Row)>,
     schedule: RetrySchedule,
@@ -77,6 +79,7 @@ impl Store {
             rows: BTreeMap::new(),
             fresh: BTreeSet::new(),
             timers: BTreeSet::new(),
+            owed: BTreeMap::new(),
             unsynced: Vec::new(),
             schedule,
         }
@@ -86,8 +89,8 @@ impl Store {
     pub(crate) fn accept(&mut self, key: DeliveryKey, payload: Bytes) {
         let status = Status::Owed(OwedAs::Fresh);
         let row = Row { status, round: 0, attempts: 0, interrupted: 0, payload, log: Vec::new() };
-        self.fresh.insert((key.tenant.clone(), key.endpoint, key.event));
-        self.rows.insert(key, row);
+        self.rows.insert(key.clone(), row);
+        self.enter(key);
     }
 
     /// Makes an outcome durable.
@@ -150,16 +153,34 @@ impl Store {
                 due,
             });
         }
-        if let Some(due) = due {
-            self.timers.insert(TimerPosition { due, key: Some(key.clone()) });
+        if due.is_some() {
+            self.enter(key.clone());
         }
         if settlement.resolution == Resolution::Delivered {
             self.unsynced.push((key.clone(), before));
         }
     }
 
-    /// Takes an owed event out of the index that holds it.
+    /// Puts an owed event into the indexes, as its row says.
+    fn enter(&mut self, key: DeliveryKey) {
+        let row = &self.rows[&key];
+        let Status::Owed(owed_as) = row.status else { return };
+        let (round, attempts, interrupted) = (row.round, row.attempts, row.interrupted);
+        match owed_as {
+            OwedAs::Fresh => {
+                self.fresh.insert((key.tenant.clone(), key.endpoint, key.event));
+            }
+            OwedAs::Timer(due) => {
+                self.timers.insert(TimerPosition { due, key: Some(key.clone()) });
+            }
+        }
+        let owed = Owed { key: key.clone(), round, attempts, interrupted, owed_as, payload: None };
+        self.owed.insert(key, owed);
+    }
+
+    /// Takes an owed event out of the indexes.
     fn leave(&mut self, key: &DeliveryKey) {
+        self.owed.remove(key);
         match self.rows[key].status {
             Status::Owed(OwedAs::Fresh) => {
                 self.fresh.remove(&(key.tenant.clone(), key.endpoint, key.event));
@@ -181,15 +202,8 @@ impl Store {
         let mut lost = Vec::new();
         for (key, before) in std::mem::take(&mut self.unsynced).into_iter().rev() {
             lost.push((key.clone(), before.round, before.attempts + 1));
-            match before.status {
-                Status::Owed(OwedAs::Timer(due)) => {
-                    self.timers.insert(TimerPosition { due, key: Some(key.clone()) });
-                }
-                _ => {
-                    self.fresh.insert((key.tenant.clone(), key.endpoint, key.event));
-                }
-            }
-            self.rows.insert(key, before);
+            self.rows.insert(key.clone(), before);
+            self.enter(key);
         }
         lost
     }
@@ -207,6 +221,7 @@ impl Store {
             && row.round == round
         {
             row.interrupted = row.interrupted.saturating_add(1);
+            self.enter(key.clone());
         }
     }
 
@@ -223,7 +238,7 @@ impl Store {
         row.round += 1;
         row.attempts = 0;
         row.interrupted = 0;
-        self.fresh.insert((key.tenant.clone(), key.endpoint, key.event));
+        self.enter(key.clone());
         self.owed(key)
     }
 
@@ -239,16 +254,7 @@ impl Store {
 
     /// An event as it is owed, if it is.
     pub(crate) fn owed(&self, key: &DeliveryKey) -> Option<Owed> {
-        let row = self.rows.get(key)?;
-        let Status::Owed(owed_as) = row.status else { return None };
-        Some(Owed {
-            key: key.clone(),
-            round: row.round,
-            attempts: row.attempts,
-            interrupted: row.interrupted,
-            owed_as,
-            payload: None,
-        })
+        self.owed.get(key).cloned()
     }
 
     /// `Journal::backlog`.
@@ -299,15 +305,13 @@ impl Store {
     }
 
     /// Everything that is owed.
-    pub(crate) fn all_owed(&self) -> impl Iterator<Item = Owed> {
-        let timers = self.timers.iter().filter_map(|place| place.key.clone());
-        let keys = self.fresh.iter().map(key_of).chain(timers);
-        keys.filter_map(|key| self.owed(&key))
+    pub(crate) fn all_owed(&self) -> impl Iterator<Item = &Owed> {
+        self.owed.values()
     }
 
     /// How much is owed.
     pub(crate) fn owed_count(&self) -> usize {
-        self.fresh.len() + self.timers.len()
+        self.owed.len()
     }
 }
 

@@ -4,7 +4,7 @@ mod driver;
 mod judge;
 mod storage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use posthaste_domain::{DeliveryKey, EventId, Owed, OwedAs, Timestamp};
@@ -13,7 +13,7 @@ use posthaste_engine::{Engine, Input, Invariant, Settings};
 use crate::chance::Chance;
 use crate::mutant::Mutant;
 use crate::plan::{Millis, Plan, START};
-use crate::process::{Happening, Op, Process, Site};
+use crate::process::{Happening, Op, Process, Site, Written};
 use crate::report::Counts;
 use crate::store::{Status, Store};
 use crate::trace::{Step, Trace};
@@ -53,7 +53,14 @@ pub(crate) struct World<'plan> {
     happenings: BTreeMap<(Timestamp, u64), Happening>,
     happened: u64,
     scheduled: u64,
+    /// How many attempts each place has had.
+    pub(crate) attempts_of: Vec<u64>,
+    /// Places that have failed and have not delivered since.
+    pub(crate) failing: BTreeSet<usize>,
+    /// Places that delivered after they had failed.
+    pub(crate) recovered: BTreeSet<usize>,
     life: u64,
+    commits: u64,
     to_post: u64,
     payloads: Bytes,
     old_answers: BTreeMap<Site, (Vec<Owed>, bool)>,
@@ -79,7 +86,11 @@ impl<'plan> World<'plan> {
             happenings: BTreeMap::new(),
             happened: 0,
             scheduled: 0,
+            attempts_of: vec![0; plan.places.len()],
+            failing: BTreeSet::new(),
+            recovered: BTreeSet::new(),
             life: 0,
+            commits: 0,
             to_post: plan.deliveries,
             payloads,
             old_answers: BTreeMap::new(),
@@ -155,6 +166,7 @@ impl<'plan> World<'plan> {
             }
             self.happen(happening)?;
         }
+        self.counts.recovered = self.recovered.len() as u64;
         self.counts.world_ms = self.now.millis_since(START);
         self.judge_everything()
     }
@@ -290,7 +302,8 @@ impl<'plan> World<'plan> {
         let lost = self
             .store
             .all_owed()
-            .find(|owed| !process.engine.accounts_for(owed) && !process.inbox.accounts_for(owed));
+            .find(|owed| !process.engine.accounts_for(owed) && !process.inbox.accounts_for(owed))
+            .cloned();
         self.process = Some(process);
         self.wake(self.now);
         let life = self.life;
@@ -321,12 +334,17 @@ impl<'plan> World<'plan> {
     }
 
     fn crash(&mut self) {
-        if self.is_calm() {
-            return;
+        if !self.is_calm() {
+            self.kill();
         }
+    }
+
+    /// Ends the process where it stands.
+    pub(crate) fn kill(&mut self) {
         let power = self.chance.permille(self.plan.process.power_cuts_permille);
         self.end_process();
         self.counts.crashes += 1;
+        self.counts.power_cuts += u64::from(power);
         if power {
             self.trace.note(self.now, Step::PowerCut, None, [0, 0]);
             for (key, round, number) in self.store.cut_power() {
@@ -335,7 +353,7 @@ impl<'plan> World<'plan> {
             }
         }
         if self.is_mutant(Mutant::LoseAccepted) {
-            let lost = self.store.all_owed().next().map(|owed| owed.key);
+            let lost = self.store.all_owed().next().map(|owed| owed.key.clone());
             lost.into_iter().for_each(|key| self.store.lose(&key));
         }
     }
@@ -358,6 +376,9 @@ impl<'plan> World<'plan> {
             }
         }
         self.register = process.register;
+        let durable = process.batch.iter().flat_map(|batch| &batch.written);
+        let durable = durable.filter(|written| !matches!(written, Written::Failed));
+        self.counts.lost_acks += durable.count() as u64;
         let unanswered = process.batch.into_iter().flat_map(|batch| batch.ops);
         for op in unanswered.chain(process.waiting) {
             let Op::Accept { key, place, .. } = op else { continue };

@@ -1,29 +1,23 @@
 //! The driver's turns: inputs into the engine, orders out of it, each judged as it comes.
 
-use posthaste_domain::{Attempt, DeliveryKey, OwedAs, PhaseTimings, Timestamp, Verdict};
+use posthaste_domain::{Attempt, DeliveryKey, OwedAs, PhaseTimings, TenantId, Timestamp, Verdict};
 use posthaste_engine::{Delivery, Effect, Input, Invariant};
 
 use super::{World, Wrong};
 use crate::endpoint::{Fate, Try};
 use crate::mutant::Mutant;
-use crate::process::{Happening, Hold, Op, Process, Read};
+use crate::process::{Happening, Hold, Op, Order, Process, Read};
 use crate::store::Status;
 use crate::trace::Step;
 
 /// An engine that wants so many turns in a row at one time, with nothing new, spins.
 const IDLE_TURNS_MAX: u64 = 200;
 
+/// An attempt that takes so long is slow, in milliseconds.
+const SLOW_MS: u64 = 1_000;
+
 /// A delivery that crashes of ours cut off so often is set aside (CONTRACT §4).
 const INTERRUPTIONS_MAX: u8 = 3;
-
-/// An attempt as the engine orders it.
-struct Order {
-    delivery: Delivery,
-    key: DeliveryKey,
-    round: u32,
-    number: u32,
-    payload: bytes::Bytes,
-}
 
 impl World<'_> {
     /// One turn of the driver.
@@ -55,9 +49,16 @@ impl World<'_> {
         while let Some(((tenant, endpoint), from)) = inbox.behind.pop_first() {
             engine.handle(now, Input::Behind { tenant, endpoint, from });
         }
-        for input in answers.drain(..) {
-            engine.handle(now, input);
+        for input in std::mem::take(&mut process.answers) {
+            if let Input::PayloadLoaded { delivery, .. } = &input {
+                process.loaded.insert(*delivery);
+            }
+            process.engine.handle(now, input);
+            // Whoever has to wait for something else, if only for this moment, has lost its place.
+            let queued = std::mem::take(&mut process.queued).into_iter();
+            process.queued = queued.filter(|(tenant, _)| process.could_go(tenant)).collect();
         }
+        let engine = &mut process.engine;
         if engine.next_wakeup().is_some_and(|at| at <= now) {
             news += u64::from(engine.next_wakeup() < Some(now));
             engine.on_wakeup(now);
@@ -74,7 +75,7 @@ impl World<'_> {
             match effect {
                 Effect::Attempt { delivery, key, round, number, payload, .. } => {
                     let order = Order { delivery, key, round, number, payload };
-                    self.start_attempt(&mut process, order)?;
+                    self.obey(&mut process, order)?;
                 }
                 Effect::Settle { delivery, settlement } => {
                     if self.is_mutant(Mutant::AckBeforeCommit) {
@@ -85,6 +86,7 @@ impl World<'_> {
                 }
                 Effect::LoadPayload { delivery, key } => {
                     self.trace.note(self.now, Step::Load, Some(&key), [0, 0]);
+                    judge_turn(&mut process, &key.tenant)?;
                     self.order(Read::Payload { delivery, key });
                 }
                 Effect::ReadBacklog { tenant, endpoint, from, max } => {
@@ -104,6 +106,8 @@ impl World<'_> {
         if process.idle_turns > IDLE_TURNS_MAX {
             return Err(format!("the engine spins: {:?}", process.engine.stats()));
         }
+        self.obey_what_was_set_aside(&mut process)?;
+        self.note_who_could_go(&mut process);
         self.check(&process)?;
         let drained = process.draining && process.engine.is_drained();
         let wakeup = process.engine.next_wakeup();
@@ -119,6 +123,18 @@ impl World<'_> {
             self.wake(at);
         }
         Ok(drained)
+    }
+
+    /// Notes which tenants could be given an attempt and are not; they wait for others' turns.
+    fn note_who_could_go(&self, process: &mut Process) {
+        process.loaded.clear();
+        for place in &self.plan.places {
+            if process.could_go(&place.tenant) {
+                process.queued.entry(place.tenant.clone()).or_default();
+            } else {
+                process.queued.remove(&place.tenant);
+            }
+        }
     }
 
     /// What the engine promises, after a turn.
@@ -143,8 +159,37 @@ impl World<'_> {
         }
     }
 
+    /// Carries out an order to attempt, as well as this driver does.
+    fn obey(&mut self, process: &mut Process, order: Order) -> Result<(), Wrong> {
+        if self.is_mutant(Mutant::FavourOneTenant) && order.key.tenant != self.plan.places[0].tenant
+        {
+            process.set_aside.push_back(order);
+            return Ok(());
+        }
+        if self.is_mutant(Mutant::AttemptTwice) && self.chance.permille(50) {
+            self.start_attempt(process, order.clone())?;
+        }
+        self.start_attempt(process, order)
+    }
+
+    /// The unfair driver's orders have their turn when the favourite has nothing in flight.
+    fn obey_what_was_set_aside(&mut self, process: &mut Process) -> Result<(), Wrong> {
+        let favourite = &self.plan.places[0].tenant;
+        let busy = process.flights.keys().any(|key| key.tenant == *favourite);
+        if busy || process.draining {
+            return Ok(());
+        }
+        for order in std::mem::take(&mut process.set_aside) {
+            self.start_attempt(process, order)?;
+        }
+        Ok(())
+    }
+
     fn start_attempt(&mut self, process: &mut Process, order: Order) -> Result<(), Wrong> {
         self.judge_order(process, &order)?;
+        if !process.loaded.contains(&order.delivery) {
+            judge_turn(process, &order.key.tenant)?;
+        }
         let Order { delivery, key, round, number, .. } = order;
         self.counts.attempts += 1;
         self.trace.note(self.now, Step::Attempt, Some(&key), [round.into(), number.into()]);
@@ -153,6 +198,12 @@ impl World<'_> {
         process.flights.insert(key.clone(), delivery);
         process.register.insert(key.clone(), (round, number));
         let fate = self.draw_fate(&key, number);
+        self.counts.slow += u64::from(fate.takes_ms >= SLOW_MS);
+        match fate.verdict {
+            Verdict::Delivered => {}
+            Verdict::Failed { .. } | Verdict::Gone => self.counts.failed += 1,
+            Verdict::NotCharged { .. } => self.counts.not_charged += 1,
+        }
         let life = process.life;
         if fate.reaches {
             let ms = self.chance.within((0, fate.takes_ms.min(50)));
@@ -180,9 +231,21 @@ impl World<'_> {
             return Fate::not_charged(&mut self.chance);
         }
         let calm = self.is_calm();
-        let place = self.accepted.get(key).map(|place| self.plan.places[*place].behaviour);
-        let behaviour = place.expect("only what was accepted is attempted");
-        behaviour.meet(Try { now, number, calm }, &mut self.chance)
+        let place = *self.accepted.get(key).expect("only what was accepted is attempted");
+        let before = self.attempts_of[place];
+        self.attempts_of[place] += 1;
+        let attempt = Try { now, number, before, calm };
+        let fate = self.plan.places[place].behaviour.meet(attempt, &mut self.chance);
+        match fate.verdict {
+            Verdict::Failed { .. } => {
+                self.failing.insert(place);
+            }
+            Verdict::Delivered if self.failing.remove(&place) => {
+                self.recovered.insert(place);
+            }
+            Verdict::Delivered | Verdict::Gone | Verdict::NotCharged { .. } => {}
+        }
+        fate
     }
 
     /// Whether this attempt may start now, as the store and the world see it.
@@ -303,4 +366,19 @@ impl World<'_> {
         let at = self.now.plus_millis(self.chance.within((0, 1)));
         self.wake(at);
     }
+}
+
+/// A tenant is given a turn: nobody who has waited ever since may have seen it given three of
+/// them, which would be more than twice its own share (I8).
+fn judge_turn(process: &mut Process, tenant: &TenantId) -> Result<(), Wrong> {
+    process.queued.remove(tenant);
+    for (other, given) in &mut process.queued {
+        let turns = given.entry(tenant.clone()).or_default();
+        *turns += 1;
+        if *turns > 2 {
+            let fair = Invariant::FairTurns;
+            return Err(format!("{fair}: {tenant} has had {turns} turns while {other} waits"));
+        }
+    }
+    Ok(())
 }

@@ -62,18 +62,26 @@ impl World<'_> {
             let written = match op {
                 // An ambiguous commit is of outcomes; a client whose event may be there is told
                 // that it is not, and sends another.
-                Op::Settle { .. } if batch.ambiguous => self.apply_one(op).map(|_| Written::Failed),
+                Op::Settle { .. } if batch.ambiguous => {
+                    self.counts.lost_acks += 1;
+                    self.apply_one(op).map(|_| Written::Failed)
+                }
                 _ if batch.fails => Ok(Written::Failed),
                 _ => self.apply_one(op),
             }?;
             batch.written.push(written);
         }
-        let answer_ms = batch.answer_ms;
+        let (answer_ms, fails) = (batch.answer_ms, batch.fails);
         let life = self.life;
         if let Some(process) = &mut self.process {
             process.batch = Some(batch);
         }
-        self.after(answer_ms, Happening::Acknowledge { life });
+        self.commits += u64::from(!fails);
+        if !fails && self.plan.process.lost_ack_at == Some(self.commits) {
+            self.kill();
+        } else {
+            self.after(answer_ms, Happening::Acknowledge { life });
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The controls: a check that cannot fail proves nothing.
 
+use posthaste_engine::Invariant;
 use posthaste_sim::{Mutant, Plan};
 
 /// Every mutant must be found within so many small worlds.
@@ -25,4 +26,13 @@ fn a_mutant_is_its_name() {
         assert_eq!(Mutant::parse(mutant.as_str()), Some(mutant));
     }
     assert_eq!(Mutant::parse("harmless"), None);
+}
+
+/// For all invariants: a deliberate fault breaks it.
+#[test]
+fn every_invariant_has_its_mutant() {
+    let broken = |invariant| Mutant::ALL.iter().any(|mutant| mutant.breaks() == invariant);
+    for invariant in Invariant::ALL {
+        assert!(broken(invariant), "{invariant}");
+    }
 }

@@ -25,6 +25,7 @@ fn plan(attempts_max: u32) -> Plan {
     (plan.store.stalls_permille, plan.store.fails_permille) = (0, 0);
     plan.store.read_fails_permille = 0;
     (plan.process.crash_every_ms, plan.process.drain_every_ms) = (None, None);
+    plan.process.lost_ack_at = None;
     plan.process.down_ms = (500, 500);
     plan.process.inbox_max = 8_192;
     plan.operations = 0;
