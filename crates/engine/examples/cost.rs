@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each row is a load: one busy tenant, a thousand, all attempts failing once, all payloads read
-//! back, a backlog in the store that is many times what fits. The driver's own part (making the inputs, dropping the effects) is in the figures.
+//! back, a backlog in the store that is many times what fits. The driver's own part (making the
+//! inputs, dropping the effects) is in the figures.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,

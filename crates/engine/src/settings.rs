@@ -64,8 +64,9 @@ pub struct Settings {
     /// Deliveries in memory that could be attempted now, are being attempted or settled. What does
     /// not fit stays in the store and is read again.
     pub held_max: usize,
-    /// The same for one endpoint. An endpoint never takes more than what it leaves free for the
-    /// others, so a few that are stuck cannot fill [`Settings::held_max`].
+    /// The same for one endpoint. Of one half of [`Settings::held_max`] an endpoint never takes
+    /// more than what it leaves free for others; the other half is for the first fresh delivery
+    /// and the first retry of each endpoint. So those that are stuck cannot shut out the others.
     pub held_per_endpoint_max: usize,
     /// Payload bytes that are kept for deliveries that wait; beyond it deliveries wait without
     /// their payload, and it is read when their turn comes. Attempts in flight come on top.
