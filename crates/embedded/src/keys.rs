@@ -8,7 +8,7 @@
 //! marks            mark 1 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
 //! expiry           ends 8 | kind 1 | tenant 0 | event 16, or tenant 0 | key hash 32
-//! tenants          0 | tenant      1 | key hash 32      2 | tenant 0 | key hash 32      3 | setting
+//! tenants          0 | tenant    1 | key hash 32    2 | tenant 0 | key hash 32    3 | setting
 //! ```
 //!
 //! Numbers are big-endian. A tenant id has only `a-z`, `0-9` and `-`, all above 0, so that a 0

@@ -7,11 +7,11 @@
 //! ```
 //!
 //! Starts the real binary (`target/release/posthaste`, or `--binary`) with its defaults and a data
-//! directory of its own, creates one tenant whose target is a sink in this process, and posts events
-//! on kept-alive connections. Each event is synced to disk before its 201. Counts what the sink got,
-//! by event, and prints events a second, latencies, and the CPU time of the daemon's process for
-//! each event, as the kernel counts it. Generator and sink share the machine's cores with the daemon,
-//! and their own CPU time is printed beside it.
+//! directory of its own, creates one tenant whose target is a sink in this process, and posts
+//! events on kept-alive connections. Each event is synced to disk before its 201. Counts what the
+//! sink got, by event, and prints events a second, latencies, and the CPU time of the daemon's
+//! process for each event, as the kernel counts it. Generator and sink share the machine's cores
+//! with the daemon, and their own CPU time is printed beside it.
 //!
 //! Without `--rate` it is a closed loop: latencies then say how long the queue is, not how fast the
 //! daemon is. With a rate they count from the moment at which an event was to be sent.

@@ -33,7 +33,7 @@ impl Subject for OnDisk {
 }
 
 fn open() -> OnDisk {
-    OnDisk { home: Home::new(), open: None }
+    OnDisk { home: Home::in_memory(), open: None }
 }
 
 posthaste_ports::contract_tests!(open, durable);

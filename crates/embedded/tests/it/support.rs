@@ -48,6 +48,13 @@ impl Home {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
+    /// One in memory where the system has such a place: for facts that are not about disks, whose
+    /// syncs would only take time.
+    pub(crate) fn in_memory() -> Self {
+        let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self(place.expect("a temporary directory"))
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         let floor = 0;
         Settings {
