@@ -226,7 +226,9 @@ def main(arguments):
         bring_loopback_up()
     readme = Path(arguments[0]) if arguments else TOP / "README.md"
     with tempfile.TemporaryDirectory(prefix="posthaste-readme-") as folder:
-        environment = {**os.environ, "POSTHASTE_DATA_DIR": f"{folder}/data", "CARGO_TERM_COLOR": "never"}
+        # The program takes every variable of this prefix for a setting; ours are the tests' own.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
+        environment = {**inherited, "POSTHASTE_DATA_DIR": f"{folder}/data", "CARGO_TERM_COLOR": "never"}
         try:
             run = follow(readme.read_text(encoding="utf-8"), environment)
         except Failure as failure:
