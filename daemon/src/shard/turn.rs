@@ -1,5 +1,6 @@
 //! One turn of a shard: inputs into the engine, effects out of it.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use posthaste_domain::{
@@ -11,6 +12,22 @@ use tracing::warn;
 
 use super::Shard;
 use super::attempts::Start;
+use crate::inbox::Waiting;
+
+/// What has come in since the last turn, in the order in which the engine may hear it: arrivals
+/// first. A delivery can be read from the store, attempted and settled before its arrival is taken
+/// out of the inbox; if its settlement were told first, the engine would take the arrival for a new
+/// delivery and send it again.
+fn inputs(waiting: Waiting, answers: VecDeque<Input>) -> impl Iterator<Item = Input> {
+    let Waiting { arrived, behind, .. } = waiting;
+    let arrived = (!arrived.is_empty()).then_some(Input::Arrived(arrived));
+    let behind = behind.into_iter().map(|((tenant, endpoint), from)| Input::Behind {
+        tenant,
+        endpoint,
+        from,
+    });
+    arrived.into_iter().chain(answers).chain(behind)
+}
 
 /// What the engine ordered in one turn, sorted by who carries it out.
 #[derive(Default)]
@@ -36,14 +53,8 @@ impl Shard {
     fn feed(&self, engine: &mut Engine, now: Timestamp) {
         let waiting = self.inbox.take();
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
-        for input in answers {
+        for input in inputs(waiting, answers) {
             engine.handle(now, input);
-        }
-        if !waiting.arrived.is_empty() {
-            engine.handle(now, Input::Arrived(waiting.arrived));
-        }
-        for ((tenant, endpoint), from) in waiting.behind {
-            engine.handle(now, Input::Behind { tenant, endpoint, from });
         }
         if engine.next_wakeup().is_some_and(|at| at <= now) {
             engine.on_wakeup(now);
@@ -184,5 +195,37 @@ impl Shard {
                 warn!(shard = self.spec.index, %error, "cannot {doing}, will retry");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_domain::{Owed, OwedAs};
+    use posthaste_ports::{Arrival, ArrivalSink as _};
+
+    use super::*;
+    use crate::inbox::Inboxes;
+
+    /// A settlement in the same turn as its own delivery's arrival is told after it.
+    #[test]
+    fn arrivals_are_told_before_answers() {
+        let key = DeliveryKey {
+            tenant: TenantId::try_new("acme").unwrap(),
+            event: EventId::MIN,
+            endpoint: EndpointId::DEFAULT,
+        };
+        let owed_as = OwedAs::Fresh;
+        let owed = Owed { key, round: 0, attempts: 0, interrupted: 0, owed_as, payload: None };
+        let inboxes = Inboxes::new(1);
+        inboxes.arrived(vec![Arrival { shard_key: 0, owed }]);
+        let (_, inbox) = inboxes.shards().next().unwrap();
+        inbox.behind(TenantId::try_new("acme").unwrap(), EndpointId::DEFAULT, EventId::MAX);
+        let answers = VecDeque::from([Input::TimersReadFailed]);
+        let told: Vec<_> = inputs(inbox.take(), answers).collect();
+        let order = told.as_slice();
+        assert!(
+            matches!(order, [Input::Arrived(_), Input::TimersReadFailed, Input::Behind { .. }]),
+            "{order:?}"
+        );
     }
 }
