@@ -30,7 +30,7 @@ use self::endpoints::Endpoint;
 use self::figures::{counted, time};
 use self::posting::{Cast, Plan, Posting};
 use self::progress::{DRAW_EVERY, Progress, Snapshot, say};
-use self::report::Report;
+use self::report::{Report, Times};
 use self::setup::Home;
 use self::tally::{Role, Tally};
 use self::tenants::Tenants;
@@ -125,14 +125,18 @@ impl Show<'_> {
         let cast = Cast { tenants: Arc::clone(&stage.tenants), tally: Arc::clone(&stage.tally) };
         let posting = Posting::begin(plan, cast, clock.clone(), &self.fatal);
         let mut progress = Progress::begin(self.arguments.events);
-        let interrupted = tokio::select! {
-            () = stage.watch(&posting, &mut progress, self.arguments.events, start_us) => false,
-            _ = signals.next() => true,
+        let posted_us = tokio::select! {
+            posted_us = stage.watch(&posting, &mut progress, self.arguments.events, start_us) => {
+                Some(posted_us)
+            }
+            _ = signals.next() => None,
             reason = self.fatal.raised() => return Ok(lifecycle::failed(&reason)),
         };
+        let interrupted = posted_us.is_none();
         posting.stop().await;
-        let took_us = clock.monotonic_us() - start_us;
-        let report = stage.report(&progress, self.arguments.events, took_us).await;
+        let settled_us = clock.monotonic_us() - start_us;
+        let times = Times { rate: self.arguments.rate, posted_us, settled_us };
+        let report = stage.report(&progress, self.arguments.events, times).await;
         progress.end();
         let report = report?;
         say(&report.text());
@@ -226,15 +230,26 @@ impl Show<'_> {
 }
 
 impl Stage {
-    /// Shows how it goes until everything is posted and settled.
-    async fn watch(&self, posting: &Posting, progress: &mut Progress, events: u64, start_us: u64) {
+    /// Shows how it goes until everything is posted and settled; tells when it was posted, in
+    /// microseconds after the start.
+    async fn watch(
+        &self,
+        posting: &Posting,
+        progress: &mut Progress,
+        events: u64,
+        start_us: u64,
+    ) -> u64 {
+        let mut posted_us = None;
         loop {
             // Looked at first: what is accepted after it has ended is none.
             let posted = posting.is_done();
             let snapshot = self.snapshot(events, start_us);
             progress.show(&snapshot);
-            if posted && snapshot.settled() >= snapshot.accepted {
-                return;
+            if posted {
+                let posted_us = *posted_us.get_or_insert(snapshot.elapsed_us);
+                if snapshot.settled() >= snapshot.accepted {
+                    return posted_us;
+                }
             }
             tokio::time::sleep(DRAW_EVERY).await;
         }
@@ -256,7 +271,7 @@ impl Stage {
     }
 
     /// Asks the API what became of every event.
-    async fn report(&self, progress: &Progress, events: u64, took_us: u64) -> Result<Report> {
+    async fn report(&self, progress: &Progress, events: u64, times: Times) -> Result<Report> {
         let (mut seen, all) = (0, counted(self.tally.all_accepted(), "event"));
         let mut statuses = Vec::new();
         for role in Role::ALL {
@@ -267,7 +282,7 @@ impl Stage {
             statuses.push(asked.await.context("cannot ask the API what became of the events")?);
         }
         let statuses = [statuses[0], statuses[1], statuses[2]];
-        Ok(Report::new(events, &self.tally, statuses, took_us))
+        Ok(Report::new(events, &self.tally, statuses, times))
     }
 }
 

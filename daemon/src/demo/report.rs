@@ -26,13 +26,43 @@ pub(super) struct Report {
     pub(super) refusals: (u64, Option<String>),
     /// Deliveries whose signature was right, and those whose was not.
     pub(super) signatures: (u64, u64),
+    /// How long it took.
+    pub(super) times: Times,
+}
+
+/// How long the demo took, and how long it should have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// Events to post a second; 0 for as fast as it goes.
+    pub(super) rate: u64,
+    /// From the first post to the last 201, in microseconds; none where it was interrupted.
+    pub(super) posted_us: Option<u64>,
     /// From the first post to the last outcome, in microseconds.
-    pub(super) took_us: u64,
+    pub(super) settled_us: u64,
+}
+
+impl Times {
+    /// One line, or two.
+    fn text(&self, accepted: u64) -> String {
+        let settled = time(self.settled_us);
+        let Some(posted_us) = self.posted_us else {
+            return format!("  interrupted after {settled}");
+        };
+        let per_second = accepted.saturating_mul(1_000_000) / posted_us.max(1);
+        let mut text =
+            format!("  posted {} events/s, all settled after {settled}", count(per_second));
+        // Latencies count from when an event was to be posted, so this explains them.
+        if self.rate > 0 && per_second < self.rate - self.rate / 20 {
+            let rate = count(self.rate);
+            text += &format!("\n  this machine was too busy for the {rate} events/s asked for");
+        }
+        text
+    }
 }
 
 impl Report {
     /// The figures of the tally beside what the API says.
-    pub(super) fn new(events: u64, tally: &Tally, statuses: [Statuses; 3], took_us: u64) -> Self {
+    pub(super) fn new(events: u64, tally: &Tally, statuses: [Statuses; 3], times: Times) -> Self {
         let accepted = Role::ALL.map(|role| tally.accepted_of(role));
         Self {
             events,
@@ -40,7 +70,7 @@ impl Report {
             latencies: Role::ALL.map(|role| tally.latencies(role)),
             refusals: tally.refusals(),
             signatures: tally.signatures(),
-            took_us,
+            times,
         }
     }
 
@@ -98,7 +128,7 @@ impl Report {
         writeln!(text, "  {}", if self.adds_up() { ADDS_UP } else { DOES_NOT })?;
         let (right, wrong) = self.signatures;
         writeln!(text, "  signatures: {} right, {} wrong", count(right), count(wrong))?;
-        writeln!(text, "  took {} from the first post to the last outcome", time(self.took_us))?;
+        writeln!(text, "{}", self.times.text(accepted))?;
         if let (refused @ 1.., reason) = &self.refusals {
             let reason = reason.as_deref().unwrap_or("no reason given");
             writeln!(text, "  not accepted: {}; the first: {reason}", counted(*refused, "post"))?;
@@ -149,7 +179,8 @@ mod tests {
             attempts: delivered + 5 * dead_lettered,
         };
         let statuses = [statuses(800, 0), statuses(150, 0), statuses(0, 50 - waiting)];
-        let mut report = Report::new(1_000, &tally, statuses, 2_000_000);
+        let times = Times { rate: 0, posted_us: Some(1_000_000), settled_us: 2_000_000 };
+        let mut report = Report::new(1_000, &tally, statuses, times);
         report.tenants[0].0 = 800;
         report.tenants[1].0 = 150;
         report.tenants[2].0 = 50;
@@ -177,6 +208,16 @@ mod tests {
         report.tenants[2].1.dead_lettered += 1;
         report.signatures = (7, 1);
         assert!(report.adds_up() && !report.is_complete(), "a wrong signature");
+    }
+
+    #[test]
+    fn a_rate_that_was_not_kept_is_told() {
+        let times = Times { rate: 500, posted_us: Some(4_000_000), settled_us: 5_000_000 };
+        assert!(times.text(1_000).contains("posted 250 events/s"), "{}", times.text(1_000));
+        assert!(times.text(1_000).contains("too busy for the 500 events/s"));
+        assert!(!times.text(1_990).contains("too busy"), "{}", times.text(1_990));
+        let times = Times { posted_us: None, ..times };
+        assert_eq!(times.text(1_000), "  interrupted after 5.00 s");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste::demo::client::Client;
+use rustix::process::Signal;
 
 use crate::support::daemon::{Daemon, Home, Setup};
 use crate::support::sink::{Reply, Sink};
@@ -78,6 +79,56 @@ async fn sigkill_under_load_loses_nothing() {
     for times in events.values() {
         assert!(times.windows(2).all(|pair| pair[0].body == pair[1].body));
     }
+}
+
+/// An event that is in flight whenever we crash is set aside after the third time, since it may be
+/// what makes us crash; the one beside it, which was not in flight, is delivered. A stop that was
+/// asked for counts for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_at_three_crashes_is_poison() {
+    let home = Home::new();
+    // The first event is never answered.
+    let first = Arc::new(Mutex::new(None));
+    let poison = Arc::clone(&first);
+    let sink = Sink::start(move |received| {
+        let mut poison = poison.lock().expect("nobody panics");
+        let never = *poison.get_or_insert_with(|| received.event.clone()) == received.event;
+        Reply { delay: Duration::from_secs(if never { 600 } else { 0 }), ..Reply::status(200) }
+    })
+    .await;
+    let mut key = None;
+    for round in 0..5 {
+        let seen = sink.count();
+        let daemon = Daemon::start(&home, &Setup::default()).await;
+        if key.is_none() {
+            key = Some(daemon.tenant("acme", &sink.url("hook")).await);
+            let mut client = daemon.client(key.as_deref().expect("a key"));
+            client.post("/v1/events", "{}").await.expect("an answer");
+        }
+        if round == 4 {
+            let mut client = daemon.client(key.as_deref().expect("a key"));
+            let path = "/v1/admin/dlq/messages";
+            eventually("it is set aside", async || {
+                let list = client.get(path).await.expect("an answer").json();
+                list["messages"][0]["attributes"]["cause"] == "poison"
+            })
+            .await;
+            client.post("/v1/events", "{}").await.expect("an answer");
+            eventually("another one is delivered", async || sink.by_event().len() == 2).await;
+            break;
+        }
+        eventually("it is in flight", async || sink.count() > seen).await;
+        if round == 1 {
+            // The second signal does not wait for it, and is no crash.
+            daemon.signal(Signal::TERM);
+            eventually("it drains", async || daemon.printed().contains("draining")).await;
+            daemon.signal(Signal::TERM);
+            assert_eq!(daemon.ended().await.0.code(), Some(130));
+        } else {
+            daemon.kill();
+        }
+    }
+    assert_eq!(sink.count(), 5, "four times the one, once the other");
 }
 
 /// Posts on several connections until the process is gone; notes what got a 201.

@@ -18,6 +18,7 @@ use crate::support::sink::{Reply, Sink};
 struct Disk(TempDir);
 
 impl Disk {
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut mount = Command::new("mount");
