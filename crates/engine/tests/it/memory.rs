@@ -66,6 +66,24 @@ proptest! {
     }
 }
 
+/// What does not fit waits in the store, and what comes later waits behind it: an endpoint's fresh
+/// deliveries are attempted in the order of their age.
+#[test]
+fn a_backlog_is_attempted_in_the_order_of_age() {
+    let mut desk = Desk::new(Settings { in_flight_max: 1, ..small() });
+    let mut posted: Vec<EventId> = Vec::new();
+    let mut attempted = Vec::new();
+    for burst in [60, 5, 40, 1, 1, 1, 30] {
+        posted.extend((0..burst).map(|_| desk.post(&tenant(0)).event));
+        (0..7).for_each(|_| attempted.push(desk.end_next(Verdict::Delivered).key.event));
+    }
+    while !desk.started.is_empty() {
+        attempted.push(desk.end_next(Verdict::Delivered).key.event);
+    }
+    assert!(desk.engine.stats().refused > 50, "most of it did not fit");
+    assert_eq!(attempted, posted);
+}
+
 /// For all numbers of endpoints that want to be left alone for an hour, each with more than fits:
 /// one that is well is served at once.
 #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use posthaste_domain::{
     DeadLetterCause, DeliveryKey, EndpointId, EventId, Owed, OwedAs, Resolution, Verdict,
 };
-use posthaste_engine::{Effect, Engine, Input};
+use posthaste_engine::{Effect, Engine, Input, Settings};
 
 use crate::desk::{Desk, FAILED, START, settings, tenant};
 
@@ -114,4 +114,34 @@ fn of_one_that_loads() {
     assert_eq!((engine.stats().waiting, engine.stats().in_flight), (1, 0));
     engine.on_wakeup(due);
     assert_eq!((engine.stats().waiting, engine.stats().loading), (0, 1));
+}
+
+/// A later round that did not fit is in the store only; an answer that was read before it shows the
+/// round before, and is not believed.
+#[test]
+fn an_answer_from_before_a_requeue_is_not_believed() {
+    let mut engine = Engine::new(Settings { held_max: 4, ..settings() }, 7);
+    let owed = |event, round, owed_as| Owed {
+        key: DeliveryKey {
+            tenant: tenant(0),
+            event: EventId::from_u128(event),
+            endpoint: EndpointId::DEFAULT,
+        },
+        round,
+        attempts: 0,
+        interrupted: 0,
+        owed_as,
+        payload: None,
+    };
+    // The first read of timers is ordered, and taken while the first round still waits.
+    engine.on_wakeup(START);
+    engine.handle(START, Input::Arrived(vec![owed(1, 0, OwedAs::Fresh)]));
+    engine.handle(START, Input::Arrived(vec![owed(2, 0, OwedAs::Fresh)]));
+    let (held, refused) = (engine.stats().held, engine.stats().refused);
+    engine.handle(START, Input::Arrived(vec![owed(3, 1, OwedAs::Fresh)]));
+    assert_eq!((engine.stats().held, engine.stats().refused), (held, refused + 1), "it fits");
+    let before = owed(3, 0, OwedAs::Timer(START));
+    engine.handle(START, Input::TimersRead { owed: vec![before], next: None });
+    assert_eq!(engine.stats().held, held, "an attempt of a round that is over");
+    assert!(engine.accounts_for(&owed(3, 1, OwedAs::Fresh)));
 }
