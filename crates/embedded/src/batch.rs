@@ -3,8 +3,10 @@
 //! The store gives all writes of a batch one sequence number, so a key may be written once in it
 //! only: a later write of a key takes the earlier one's place here.
 //!
-//! Invariant: a row that is taken away weakly was written exactly once since it last was away, or
-//! the older write would come back to life when the tables are merged.
+//! Invariant: a key that is taken away weakly has been written exactly once, ever. A weak removal
+//! and the write before it vanish together when tables are merged, and take along whatever else
+//! that merge has of the key, an earlier removal too: a write that is older still, in a table that
+//! the merge has not, would come back to life.
 
 use std::collections::HashMap;
 
@@ -63,23 +65,19 @@ impl Batch {
         &self.tables
     }
 
-    /// Says whether this takes the place of a removal: then the key may be on disk already.
-    fn write(&mut self, table: Table, key: Slice, write: Write) -> bool {
+    fn write(&mut self, table: Table, key: Slice, write: Write) {
         self.bytes += key.len() + if let Write::Insert(value) = &write { value.len() } else { 0 };
         let next = self.writes.len();
         let place = *self.places.entry((table, key.clone())).or_insert(next);
         if place == next {
             self.writes.push((table, key, write));
-            return false;
+            return;
         }
-        let earlier = &mut self.writes[place].2;
-        let removed = matches!(earlier, Write::Remove | Write::RemoveOnce);
         // Once a commit has both, what was there before it is unknown: be sure.
-        *earlier = match write {
+        self.writes[place].2 = match write {
             Write::RemoveOnce => Write::Remove,
             other => other,
         };
-        removed
     }
 
     /// Writes bytes as they are.
@@ -87,15 +85,14 @@ impl Batch {
         self.write(table, key.into(), Write::Insert(value.into()));
     }
 
-    /// Writes a record. Says whether this very commit takes the row away first: then it must not
-    /// be [taken away weakly](Batch::remove_once) later.
+    /// Writes a record.
     pub(crate) fn insert<R: codec::Encodable>(
         &mut self,
         table: Table,
         key: impl Into<Slice>,
         record: &R,
-    ) -> bool {
-        self.write(table, key.into(), Write::Insert(codec::encode(record).into()))
+    ) {
+        self.write(table, key.into(), Write::Insert(codec::encode(record).into()));
     }
 
     /// Writes a row that has only a key.
@@ -108,7 +105,7 @@ impl Batch {
         self.write(table, key.into(), Write::Remove);
     }
 
-    /// Takes away a row that was written once since it last was away.
+    /// Takes away a row whose key has been written once, ever.
     pub(crate) fn remove_once(&mut self, table: Table, key: impl Into<Slice>) {
         self.write(table, key.into(), Write::RemoveOnce);
     }

@@ -17,6 +17,8 @@ mod batch;
 mod codec;
 mod directory;
 mod error;
+#[cfg(test)]
+mod history;
 mod journal;
 mod keeper;
 mod keys;
@@ -28,6 +30,8 @@ mod settings;
 mod shared;
 mod space;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod witness;
 mod writer;
 

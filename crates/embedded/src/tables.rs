@@ -16,6 +16,9 @@ use crate::settings::Settings;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+/// See later.
+#[cfg(test)]
+pub(crate) const TIDE_KEY: &[u8] = &[0xFF; 9];
 
 /// The keyspaces, by what is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Rows,
         Self::Payloads,
         Self::Log,

@@ -339,3 +339,6 @@ fn refused(operation: Operation, failure: PortError) -> Ticket {
 const fn is_damage(error: &ReadError) -> bool {
     matches!(error, ReadError::Damaged { .. })
 }
+
+#[cfg(test)]
+mod tests;

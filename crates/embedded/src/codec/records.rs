@@ -83,7 +83,8 @@ pub(crate) struct EventRow {
     pub(crate) attempts: u32,
     /// How often a crash of ours cut this round off.
     pub(crate) interrupted: u8,
-    /// Whether the row that owes it was written more than once under the key that it has now.
+    /// Whether a row that owes it may have been written before under the key that the row has now:
+    /// once true, always true. Such a row is never taken away weakly.
     pub(crate) rewritten: bool,
     /// Lines in its log, over all rounds.
     pub(crate) logged: u32,

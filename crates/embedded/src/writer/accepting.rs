@@ -106,17 +106,16 @@ impl Writer {
         let name = keys::event(tenant, event);
         let shard_key = self.shared.tenant(tenant)?.map_or(0, |record| record.shard_key);
         let payload = batch.tables().payload(&name)?;
-        let mut begun = EventRow {
+        let begun = EventRow {
             standing: Standing::Fresh,
             round: row.round.saturating_add(1),
             attempts: 0,
             interrupted: 0,
-            rewritten: false,
+            // Its fresh row's key is that of the first round.
+            rewritten: true,
             ..row
         };
-        self.leave(&key, &row, begun.standing, batch);
-        self.enter(&key, &row, &mut begun, batch)?;
-        batch.insert(Table::Rows, name, &begun);
+        self.step(&key, &row, &begun, shard_key, batch);
         let fresh = FreshRow { round: begun.round, interrupted: 0 };
         batch.needs_sync = true;
         let owed = Owed { payload, ..fresh.owed(key) };

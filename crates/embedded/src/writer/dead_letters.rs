@@ -3,14 +3,15 @@
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, TenantId, Timestamp};
 use posthaste_ports::{PortError, Requeued};
 
-use super::Writer;
+use super::{Writer, is_damage};
 use crate::batch::Batch;
 use crate::codec::{EventRow, Standing};
 use crate::keys;
 use crate::tables::{ReadError, Table};
 
 impl Writer {
-    /// Begins a fresh round for each event that is still dead.
+    /// Begins a fresh round for each event that is still dead. A damaged row concerns one event:
+    /// it counts as failed and holds up nobody.
     pub(super) fn requeue(
         &mut self,
         events: &[(TenantId, EventId)],
@@ -18,18 +19,31 @@ impl Writer {
     ) -> Result<Requeued, PortError> {
         let mut done = Requeued::default();
         for (tenant, event) in events {
-            match dead(tenant, *event, batch)? {
-                Some(row) => {
-                    self.begin_round(tenant, *event, row, batch)?;
-                    done.requeued += 1;
+            match self.requeue_one(tenant, *event, batch) {
+                Ok(true) => done.requeued += 1,
+                Ok(false) => done.failed += 1,
+                Err(error) if is_damage(&error) => {
+                    self.shared.damaged(&error, event);
+                    done.failed += 1;
                 }
-                None => done.failed += 1,
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(done)
     }
 
-    /// Makes each event that is still dead PURGED; says how many.
+    fn requeue_one(
+        &mut self,
+        tenant: &TenantId,
+        event: EventId,
+        batch: &mut Batch,
+    ) -> Result<bool, ReadError> {
+        let Some(row) = dead(tenant, event, batch)? else { return Ok(false) };
+        self.begin_round(tenant, event, row, batch)?;
+        Ok(true)
+    }
+
+    /// Makes each event that is still dead PURGED; says how many. Damaged rows stay as they are.
     pub(super) fn purge(
         &mut self,
         events: &[(TenantId, EventId)],
@@ -37,19 +51,21 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<u64, PortError> {
         let mut purged = 0;
+        let ends = at.plus_millis(self.shared.settings.dead_kept_ms).as_millis();
         for (tenant, event) in events {
-            let Some(row) = dead(tenant, *event, batch)? else { continue };
-            let ends = at.plus_millis(self.shared.settings.dead_kept_ms).as_millis();
-            let standing = Standing::Purged { ends };
-            let key = DeliveryKey {
-                tenant: tenant.clone(),
-                event: *event,
-                endpoint: EndpointId::DEFAULT,
+            let row = match dead(tenant, *event, batch) {
+                Ok(row) => row,
+                Err(error) if is_damage(&error) => {
+                    self.shared.damaged(&error, event);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             };
-            let mut after = EventRow { standing, ..row };
-            self.leave(&key, &row, standing, batch);
-            self.enter(&key, &row, &mut after, batch)?;
-            batch.insert(Table::Rows, keys::event(tenant, *event), &after);
+            let Some(row) = row else { continue };
+            let (tenant, event) = (tenant.clone(), *event);
+            let key = DeliveryKey { tenant, event, endpoint: EndpointId::DEFAULT };
+            let after = EventRow { standing: Standing::Purged { ends }, ..row };
+            self.step(&key, &row, &after, 0, batch);
             batch.needs_sync = true;
             purged += 1;
         }

@@ -50,8 +50,8 @@ impl Writer {
         let name = reader.rest();
         match kind {
             Some(keys::EXPIRES_CLAIM) => {
-                batch.remove(Table::Expiry, entry);
                 let claim: Option<ClaimRow> = batch.row(Table::Claims, name)?;
+                batch.remove(Table::Expiry, entry);
                 let over = claim.is_some_and(|claim| claim.ends == ends.as_millis());
                 if over {
                     batch.remove(Table::Claims, name);
@@ -85,8 +85,8 @@ impl Writer {
         }
         batch.remove_once(Table::Payloads, name);
         batch.remove(Table::Rows, name);
-        if matches!(row.standing, Standing::Delivered { .. }) {
-            // A delivered event never changes, so its entry was written once.
+        if matches!(row.standing, Standing::Delivered { .. }) && row.round == 0 {
+            // It never was dead, and a delivered event never changes: its entry was written once.
             batch.remove_once(Table::Expiry, entry);
         } else {
             batch.remove(Table::Expiry, entry);

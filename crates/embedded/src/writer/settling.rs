@@ -1,6 +1,6 @@
 //! Outcomes: one atomic step from how a delivery was owed to what it is now.
 
-use posthaste_domain::{DeliveryKey, EndpointId, Resolution, Settlement, Timestamp};
+use posthaste_domain::{DeliveryKey, EndpointId, Resolution, Settlement, TenantId, Timestamp};
 use posthaste_ports::{PortError, Settled};
 
 use super::{Writer, is_damage};
@@ -77,29 +77,48 @@ impl Writer {
                 ends: at.plus_millis(settings.dead_kept_ms).as_millis(),
             },
         };
-        let mut settled = EventRow { standing, attempts, interrupted, rewritten: false, ..row };
+        let shard_key = self.shard_key(&key.tenant, standing)?;
+        // All is read: from here on nothing fails, so the step is taken whole or not at all.
+        let rewritten = row.rewritten || !is_later(standing, row.standing);
+        let mut settled = EventRow { standing, attempts, interrupted, rewritten, ..row };
         if let Some(attempt) = &attempt {
             let line = LogRow::of(round, attempt);
             batch.insert(Table::Log, keys::log(&key.tenant, key.event, row.logged), &line);
             settled.logged = row.logged.saturating_add(1);
             settled.last_attempt_at = Some(attempt.at.as_millis());
         }
-        self.leave(&key, &row, standing, batch);
-        self.enter(&key, &row, &mut settled, batch)?;
-        batch.insert(Table::Rows, name, &settled);
+        self.step(&key, &row, &settled, shard_key, batch);
         // A delivered mark rides with the next sync: losing it costs a duplicate, never a loss.
         batch.needs_sync |= resolution != Resolution::Delivered;
         Ok(Settled::Settled)
     }
 
-    /// Takes an event out of everything that finds it by where it stands; `next` is where it will.
-    pub(super) fn leave(
+    /// The shard key of a tenant, where the event's next standing needs one.
+    fn shard_key(&self, tenant: &TenantId, next: Standing) -> Result<u32, ReadError> {
+        match next {
+            Standing::Timer { .. } => {
+                Ok(self.shared.tenant(tenant)?.map_or(0, |record| record.shard_key))
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// Takes an event from where it stands to where it stands next, in all that finds it.
+    pub(super) fn step(
         &mut self,
         key: &DeliveryKey,
-        row: &EventRow,
-        next: Standing,
+        before: &EventRow,
+        after: &EventRow,
+        shard_key: u32,
         batch: &mut Batch,
     ) {
+        self.leave(key, before, after.standing, batch);
+        self.enter(key, before, after, shard_key, batch);
+        batch.insert(Table::Rows, keys::event(&key.tenant, key.event), after);
+    }
+
+    /// Takes an event out of everything that finds it by where it stands; `next` is where it will.
+    fn leave(&mut self, key: &DeliveryKey, row: &EventRow, next: Standing, batch: &mut Batch) {
         let owes = match row.standing {
             Standing::Fresh => {
                 Some((Table::Fresh, keys::fresh(&key.tenant, key.endpoint, key.event)))
@@ -126,21 +145,21 @@ impl Writer {
     }
 
     /// Puts an event where it is found by where it stands now.
-    pub(super) fn enter(
+    fn enter(
         &mut self,
         key: &DeliveryKey,
         before: &EventRow,
-        row: &mut EventRow,
+        row: &EventRow,
+        shard_key: u32,
         batch: &mut Batch,
-    ) -> Result<(), ReadError> {
+    ) {
         match row.standing {
             Standing::Fresh => {
                 let fresh = FreshRow { round: row.round, interrupted: row.interrupted };
                 let name = keys::fresh(&key.tenant, key.endpoint, key.event);
-                row.rewritten |= batch.insert(Table::Fresh, name, &fresh);
+                batch.insert(Table::Fresh, name, &fresh);
             }
             Standing::Timer { due } => {
-                let shard_key = self.shared.tenant(&key.tenant)?.map_or(0, |t| t.shard_key);
                 let due = Timestamp::from_millis(due);
                 let timer = TimerRow {
                     shard_key,
@@ -149,7 +168,7 @@ impl Writer {
                     interrupted: row.interrupted,
                 };
                 self.lower_timers_low(due);
-                row.rewritten |= batch.insert(Table::Timers, keys::timer(due, key), &timer);
+                batch.insert(Table::Timers, keys::timer(due, key), &timer);
             }
             Standing::Delivered { .. } | Standing::Dead { .. } | Standing::Purged { .. } => {}
         }
@@ -162,33 +181,53 @@ impl Writer {
             batch.insert_key(Table::Expiry, keys::expiry(ends, keys::EXPIRES_EVENT, &name));
             self.lower_expiry_low(ends);
         }
-        Ok(())
     }
 
     /// Counts what our own end cut off: attempts that were in flight and never settled. Gives how
-    /// many deliveries were counted.
+    /// many deliveries were counted. A damaged row concerns one event and is left out.
     pub(crate) fn interrupt(
         &mut self,
         cut_off: &[CutOff],
         batch: &mut Batch,
     ) -> Result<u64, ReadError> {
         let mut counted = 0;
-        for CutOff { key, round, number } in cut_off {
-            let name = keys::event(&key.tenant, key.event);
-            let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
-            let unfinished = |row: &EventRow| {
-                row.standing.owed_as().is_some()
-                    && row.round == *round
-                    && row.attempts.saturating_add(1) == *number
-            };
-            let Some(row) = row.filter(unfinished) else { continue };
-            let interrupted = row.interrupted.saturating_add(1);
-            let mut cut = EventRow { interrupted, rewritten: true, ..row };
-            self.enter(key, &row, &mut cut, batch)?;
-            batch.insert(Table::Rows, name, &cut);
-            batch.needs_sync = true;
-            counted += 1;
+        for cut_off in cut_off {
+            match self.interrupt_one(cut_off, batch) {
+                Ok(found) => counted += u64::from(found),
+                Err(error) if is_damage(&error) => {
+                    self.shared.damaged(&error, &cut_off.key.event);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(counted)
+    }
+
+    fn interrupt_one(&mut self, cut_off: &CutOff, batch: &mut Batch) -> Result<bool, ReadError> {
+        let CutOff { key, round, number } = cut_off;
+        let name = keys::event(&key.tenant, key.event);
+        let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
+        let unfinished = |row: &EventRow| {
+            row.standing.owed_as().is_some()
+                && row.round == *round
+                && row.attempts.saturating_add(1) == *number
+        };
+        let Some(row) = row.filter(unfinished) else { return Ok(false) };
+        let shard_key = self.shard_key(&key.tenant, row.standing)?;
+        let interrupted = row.interrupted.saturating_add(1);
+        let cut = EventRow { interrupted, rewritten: true, ..row };
+        self.enter(key, &row, &cut, shard_key, batch);
+        batch.insert(Table::Rows, name, &cut);
+        batch.needs_sync = true;
+        Ok(true)
+    }
+}
+
+/// Whether a row that owes an event in its next standing has a key that none before it had: due
+/// times that grow are all different.
+const fn is_later(next: Standing, before: Standing) -> bool {
+    match (next, before) {
+        (Standing::Timer { due }, Standing::Timer { due: earlier }) => due > earlier,
+        _ => true,
     }
 }
