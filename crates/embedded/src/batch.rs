@@ -16,7 +16,7 @@ use posthaste_domain::TenantId;
 use posthaste_ports::{Arrival, TenantRecord};
 
 use crate::codec::{self, Decodable};
-use crate::tables::{ReadError, Table, Tables, decoded, tenant_record};
+use crate::tables::{ReadError, TIDE_KEY, Table, Tables, decoded, tenant_record};
 
 enum Write {
     Insert(Slice),
@@ -135,9 +135,26 @@ impl Batch {
         self.row(Table::Tenants, key)?.map(|row| tenant_record(row, id)).transpose()
     }
 
+    /// Writes a row of no meaning to each table from which this commit takes rows away.
+    ///
+    /// A journal is kept until every table that it has rows of is written out as far as the newest
+    /// of them. Rows and their removals vanish together before they are written out, and how far
+    /// that was is not said: a single retry pinned every journal from then on. This row stays.
+    fn mark_tides(&mut self) {
+        for table in Table::ALL {
+            let takes = |(of, _, write): &(Table, Slice, Write)| {
+                *of == table && !matches!(write, Write::Insert(_))
+            };
+            if self.writes.iter().any(takes) {
+                self.insert_key(table, TIDE_KEY);
+            }
+        }
+    }
+
     /// Commits; when this returns, everything is in the journal: synced, or handed to the
     /// operating system, as `mode` says.
-    pub(crate) fn commit(self, mode: PersistMode) -> fjall::Result<()> {
+    pub(crate) fn commit(mut self, mode: PersistMode) -> fjall::Result<()> {
+        self.mark_tides();
         let mut batch = self.tables.database().batch().durability(Some(mode));
         for (table, key, write) in self.writes {
             let keyspace = self.tables.keyspace(table);

@@ -1,4 +1,4 @@
-//! The thread that looks after what may wait: the witness, free space, sizes.
+//! The thread that looks after what may wait: full memtables, the witness, free space, sizes.
 //!
 //! Apart from the writer, because each of these blocks on the disk and nobody waits for it.
 
@@ -30,9 +30,11 @@ impl Keeper {
     pub(crate) fn start(shared: Arc<Shared>, witness: Witness, space: Space) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let kept = Arc::clone(&shared);
         let handle = thread::Builder::new()
             .name("ledger-keeper".to_owned())
-            .spawn(move || run(&shared, witness, space, &stopped))?;
+            .spawn(move || run(&kept, witness, space, &stopped))?;
+        shared.set_keeper(handle.thread().clone());
         Ok(Self { stop, thread: handle.thread().clone(), handle })
     }
 
@@ -50,7 +52,9 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
     let mut proven = 0;
     // With nobody else left, nobody could stop it.
     while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
+        // Woken early where a memtable is full.
         thread::park_timeout(LOOK);
+        write_out(shared);
         match space.look() {
             Ok(room) => shared.set_room(room),
             Err(error) => tracing::warn!(%error, "cannot look at the free space"),
@@ -62,6 +66,14 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
         }
     }
     prove(shared, &mut witness, &mut proven);
+}
+
+/// Sends full memtables on their way, and looks whether the last ones got there.
+fn write_out(shared: &Shared) {
+    let tables = &shared.tables;
+    if let Err(error) = tables.rotate_full().and_then(|()| tables.check()) {
+        shared.fail(format!("cannot write out tables: {error}"));
+    }
 }
 
 /// Witnesses the newest synced commit, where it is a new one.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::Thread;
 
 use foldhash::fast::RandomState;
 use posthaste_domain::TenantId;
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     synced: Mutex<Proof>,
     tenants: RwLock<TenantCache>,
     counters: Counters,
+    keeper: OnceLock<Thread>,
     // Last: the directory is unlocked when everything in it is closed.
     pub(crate) directory: Directory,
 }
@@ -114,7 +116,21 @@ impl Shared {
             synced: Mutex::default(),
             tenants: RwLock::default(),
             counters: Counters::default(),
+            keeper: OnceLock::new(),
             directory,
+        }
+    }
+
+    /// Says which thread is the keeper.
+    pub(crate) fn set_keeper(&self, keeper: Thread) {
+        // There is one a ledger.
+        let _known = self.keeper.set(keeper);
+    }
+
+    /// Has the keeper look now.
+    pub(crate) fn wake_keeper(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.unpark();
         }
     }
 

@@ -4,8 +4,13 @@
 //! [`View`]. A row that cannot be decoded is an error that names its place; whoever meets it
 //! decides what that costs, because one rotten row must not stop every tenant.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
-use fjall::{Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, Readable as _, Snapshot};
+use fjall::{
+    Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot,
+};
+use lsm_tree::AbstractTree as _;
 use posthaste_domain::{EventId, TenantId};
 use posthaste_ports::{PortError, TenantRecord};
 use thiserror::Error;
@@ -16,9 +21,14 @@ use crate::settings::Settings;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
-/// See later.
-#[cfg(test)]
+/// The name of a row without meaning, behind all others of its table; see
+/// [`crate::batch::Batch::commit`].
 pub(crate) const TIDE_KEY: &[u8] = &[0xFF; 9];
+/// No memtable is smaller, in bytes.
+const MEMTABLE_BYTES_MIN: u64 = 64 << 10;
+/// A memtable that has grown to so many times its size holds up the writer until it is written
+/// out: the disk does not keep up, and memory is not to pay for it.
+const OVERFULL: u64 = 16;
 
 /// The keyspaces, by what is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,25 +133,68 @@ impl From<ReadError> for PortError {
 pub(crate) struct Tables {
     database: Database,
     keyspaces: [Keyspace; Table::ALL.len()],
+    memtable_bytes: u64,
 }
 
 impl Tables {
     /// Opens every keyspace, making those that are missing.
     pub(crate) fn open(database: Database, settings: &Settings) -> fjall::Result<Self> {
-        let busy = settings.memtable_bytes;
-        // Quiet keyspaces would pin the journals for as long as a large memtable takes to fill.
-        let quiet = (busy / 4).max(1 << 20);
         let open = |table: Table| {
             database.keyspace(table.name(), || {
-                let bytes = if table.is_busy() { busy } else { quiet };
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(bytes)
+                    // Never rotated by the store itself: after each commit it would send its
+                    // worker one more message for each memtable that is full, and a worker that
+                    // meets a full channel waits for ever for room that only it can make.
+                    .max_memtable_size(u64::MAX)
                     .manual_journal_persist(true)
             })
         };
         let keyspaces = Table::ALL.map(open).into_iter().collect::<fjall::Result<Vec<_>>>()?;
         let keyspaces = keyspaces.try_into().unwrap_or_else(|_| unreachable!("one for each"));
-        Ok(Self { database, keyspaces })
+        let memtable_bytes = settings.memtable_bytes.max(MEMTABLE_BYTES_MIN);
+        Ok(Self { database, keyspaces, memtable_bytes })
+    }
+
+    /// The size at which a memtable is to be written out. Quiet keyspaces would pin the journals
+    /// for as long as a large memtable takes to fill.
+    fn memtable_bytes_max(&self, table: Table) -> u64 {
+        let quiet = (self.memtable_bytes / 4).max(MEMTABLE_BYTES_MIN);
+        if table.is_busy() { self.memtable_bytes } else { quiet }
+    }
+
+    /// Whether a memtable is full and nothing is before it on its way to the disk.
+    fn is_full(&self, table: Table) -> bool {
+        let keyspace = self.keyspace(table);
+        keyspace.tree.active_memtable().size() > self.memtable_bytes_max(table)
+            && keyspace.sealed_memtable_count() == 0
+    }
+
+    /// Whether [`Tables::rotate_full`] has something to do.
+    pub(crate) fn has_full(&self) -> bool {
+        Table::ALL.into_iter().any(|table| self.is_full(table))
+    }
+
+    /// Sends every full memtable on its way to the disk.
+    pub(crate) fn rotate_full(&self) -> fjall::Result<()> {
+        for table in Table::ALL {
+            if self.is_full(table) {
+                self.keyspace(table).rotate_memtable()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a memtable has outgrown what memory is to hold.
+    pub(crate) fn has_overfull(&self) -> bool {
+        Table::ALL.into_iter().any(|table| {
+            let bytes = self.keyspace(table).tree.active_memtable().size();
+            bytes > self.memtable_bytes_max(table).saturating_mul(OVERFULL)
+        })
+    }
+
+    /// An error where the store has given up: its worker failed to write out or merge a table.
+    pub(crate) fn check(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::Buffer)
     }
 
     pub(crate) const fn database(&self) -> &Database {
@@ -235,6 +288,11 @@ impl View<'_> {
         }
     }
 
+    /// Rows from a key on to the last one, in order.
+    pub(crate) fn from(&self, table: Table, from: Bound<Vec<u8>>) -> Iter {
+        self.range(table, (from, Bound::Excluded(TIDE_KEY.to_vec())))
+    }
+
     /// Rows whose keys begin with `prefix`, in order.
     pub(crate) fn prefix(&self, table: Table, prefix: &[u8]) -> Iter {
         self.snapshot.prefix(self.tables.keyspace(table), prefix)
@@ -280,3 +338,6 @@ fn payload(bytes: &[u8]) -> Result<Bytes, ReadError> {
     let payload = codec::unframe(bytes).map_err(|source| ReadError::Damaged { table, source })?;
     Ok(Bytes::copy_from_slice(payload))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod tenants;
 
 pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED};
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +49,9 @@ const OPERATIONS_MAX: usize = 4096;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks after what it has put off.
 const UPKEEP_US: u64 = 1_000_000;
+
+/// How long the writer waits before it looks again whether there is room in memory.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
 
 /// Where an operation's answer goes.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, PortError>>;
@@ -137,6 +141,7 @@ impl Writer {
         first: Operation,
         queue: &mut mpsc::Receiver<Operation>,
     ) -> Option<Done<()>> {
+        self.wait_for_room();
         let begin = self.shared.observer.monotonic_us();
         let mut batch = Batch::new(self.shared.tables.clone());
         let mut tickets = Vec::new();
@@ -155,6 +160,18 @@ impl Writer {
         // A failure has been told to everybody who waits.
         drop(self.commit(batch, tickets, begin));
         closed
+    }
+
+    /// Waits until memtables are written out, where the disk does not keep up with what is asked:
+    /// the channel fills, and its callers wait.
+    fn wait_for_room(&self) {
+        while self.shared.failure().is_none() && self.shared.tables.has_overfull() {
+            if let Err(error) = self.shared.tables.check() {
+                self.shared.fail(format!("cannot write out tables: {error}"));
+            }
+            self.shared.wake_keeper();
+            std::thread::sleep(ROOM_WAIT);
+        }
     }
 
     /// Commits, tells the sink and the observer, completes the tickets. `begin_us` is when the
@@ -198,6 +215,9 @@ impl Writer {
         self.shared.count(&commit);
         self.shared.observer.committed(&commit);
         complete(tickets, &Ok(()));
+        if self.shared.tables.has_full() {
+            self.shared.wake_keeper();
+        }
         Ok(())
     }
 
@@ -278,7 +298,7 @@ impl Writer {
     /// removed rows leave are stepped over here once, not by every reader.
     fn raise_timers_low(&mut self) {
         let from = keys::time(Timestamp::from_millis(self.last.timers_low)).to_vec();
-        let first = self.shared.tables.view().range(Table::Timers, from..).next();
+        let first = self.shared.tables.view().from(Table::Timers, Bound::Included(from)).next();
         let low = match first.map(|guard| guard.key()) {
             Some(Ok(key)) => keys::parse_timer(&key).map(|(due, _)| due.as_millis()),
             Some(Err(_)) => None,

@@ -101,7 +101,7 @@ fn timers(
     let first = keys::timer_position(&from);
     let mut last = from;
     let mut owed: Vec<Owed> = Vec::new();
-    for guard in view.range(Table::Timers, (Bound::Excluded(first), Bound::Unbounded)) {
+    for guard in view.from(Table::Timers, Bound::Excluded(first)) {
         let (key, bytes) = pair_of(Table::Timers, guard)?;
         let Some((due, key)) = keys::parse_timer(&key) else {
             shared.damaged(&foreign_key(Table::Timers), &"a timer");
@@ -135,7 +135,7 @@ fn owed_endpoints(shared: &Shared, shard: ShardSpec) -> Result<Vec<OwedEndpoint>
     let view = shared.tables.view();
     let mut found = Vec::new();
     let mut from = Bound::Unbounded;
-    while let Some(guard) = view.range(Table::Fresh, (from, Bound::Unbounded)).next() {
+    while let Some(guard) = view.from(Table::Fresh, from).next() {
         let key = key_of(Table::Fresh, guard)?;
         let Some(DeliveryKey { tenant, event, endpoint }) = keys::parse_fresh(&key) else {
             shared.damaged(&foreign_key(Table::Fresh), &"a fresh delivery");

@@ -4,6 +4,7 @@ use posthaste_domain::{DeliveryKey, EndpointId, EventId, EventStatus, Owed, Tena
 use posthaste_ports::{Acceptance, Arrival, Idempotency, NewEvent, PortError, Retried};
 
 use super::Writer;
+use super::settling::Step;
 use crate::batch::Batch;
 use crate::codec::{self, ClaimRow, EventRow, FreshRow, Standing};
 use crate::keys;
@@ -115,7 +116,7 @@ impl Writer {
             rewritten: true,
             ..row
         };
-        self.step(&key, &row, &begun, shard_key, batch);
+        self.take(&Step { key: &key, before: &row, after: &begun, shard_key }, batch);
         let fresh = FreshRow { round: begun.round, interrupted: 0 };
         batch.needs_sync = true;
         let owed = Owed { payload, ..fresh.owed(key) };

@@ -3,6 +3,7 @@
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, TenantId, Timestamp};
 use posthaste_ports::{PortError, Requeued};
 
+use super::settling::Step;
 use super::{Writer, is_damage};
 use crate::batch::Batch;
 use crate::codec::{EventRow, Standing};
@@ -65,7 +66,7 @@ impl Writer {
             let (tenant, event) = (tenant.clone(), *event);
             let key = DeliveryKey { tenant, event, endpoint: EndpointId::DEFAULT };
             let after = EventRow { standing: Standing::Purged { ends }, ..row };
-            self.step(&key, &row, &after, 0, batch);
+            self.take(&Step { key: &key, before: &row, after: &after, shard_key: 0 }, batch);
             batch.needs_sync = true;
             purged += 1;
         }

@@ -27,6 +27,15 @@ pub(super) const fn mark_of(standing: Standing) -> Option<u8> {
     }
 }
 
+/// From where an event stands to where it stands next.
+pub(super) struct Step<'a> {
+    pub(super) key: &'a DeliveryKey,
+    pub(super) before: &'a EventRow,
+    pub(super) after: &'a EventRow,
+    /// The tenant's, where the next standing is a timer.
+    pub(super) shard_key: u32,
+}
+
 impl Writer {
     /// Takes in outcomes, in order.
     pub(super) fn settle(
@@ -87,7 +96,8 @@ impl Writer {
             settled.logged = row.logged.saturating_add(1);
             settled.last_attempt_at = Some(attempt.at.as_millis());
         }
-        self.step(&key, &row, &settled, shard_key, batch);
+        let step = Step { key: &key, before: &row, after: &settled, shard_key };
+        self.take(&step, batch);
         // A delivered mark rides with the next sync: losing it costs a duplicate, never a loss.
         batch.needs_sync |= resolution != Resolution::Delivered;
         Ok(Settled::Settled)
@@ -103,22 +113,15 @@ impl Writer {
         }
     }
 
-    /// Takes an event from where it stands to where it stands next, in all that finds it.
-    pub(super) fn step(
-        &mut self,
-        key: &DeliveryKey,
-        before: &EventRow,
-        after: &EventRow,
-        shard_key: u32,
-        batch: &mut Batch,
-    ) {
-        self.leave(key, before, after.standing, batch);
-        self.enter(key, before, after, shard_key, batch);
-        batch.insert(Table::Rows, keys::event(&key.tenant, key.event), after);
+    /// Takes a step, in all that finds the event.
+    pub(super) fn take(&mut self, step: &Step<'_>, batch: &mut Batch) {
+        self.leave(step, batch);
+        self.enter(step, batch);
     }
 
-    /// Takes an event out of everything that finds it by where it stands; `next` is where it will.
-    fn leave(&mut self, key: &DeliveryKey, row: &EventRow, next: Standing, batch: &mut Batch) {
+    /// Takes an event out of everything that finds it by where it stood.
+    fn leave(&mut self, step: &Step<'_>, batch: &mut Batch) {
+        let Step { key, before: row, after, .. } = *step;
         let owes = match row.standing {
             Standing::Fresh => {
                 Some((Table::Fresh, keys::fresh(&key.tenant, key.endpoint, key.event)))
@@ -135,7 +138,7 @@ impl Writer {
             None => {}
         }
         let mark = mark_of(row.standing);
-        if let Some(mark) = mark.filter(|mark| mark_of(next) != Some(*mark)) {
+        if let Some(mark) = mark.filter(|mark| mark_of(after.standing) != Some(*mark)) {
             batch.remove(Table::Marks, keys::mark(mark, &key.tenant, key.event));
         }
         if let Some(ends) = row.standing.ends() {
@@ -144,15 +147,10 @@ impl Writer {
         }
     }
 
-    /// Puts an event where it is found by where it stands now.
-    fn enter(
-        &mut self,
-        key: &DeliveryKey,
-        before: &EventRow,
-        row: &EventRow,
-        shard_key: u32,
-        batch: &mut Batch,
-    ) {
+    /// Writes an event's row, and puts it where it is found by where it stands now.
+    fn enter(&mut self, step: &Step<'_>, batch: &mut Batch) {
+        let Step { key, before, after: row, shard_key } = *step;
+        batch.insert(Table::Rows, keys::event(&key.tenant, key.event), row);
         match row.standing {
             Standing::Fresh => {
                 let fresh = FreshRow { round: row.round, interrupted: row.interrupted };
@@ -216,8 +214,7 @@ impl Writer {
         let shard_key = self.shard_key(&key.tenant, row.standing)?;
         let interrupted = row.interrupted.saturating_add(1);
         let cut = EventRow { interrupted, rewritten: true, ..row };
-        self.enter(key, &row, &cut, shard_key, batch);
-        batch.insert(Table::Rows, name, &cut);
+        self.enter(&Step { key, before: &row, after: &cut, shard_key }, batch);
         batch.needs_sync = true;
         Ok(true)
     }
