@@ -43,11 +43,35 @@ pub(crate) struct Scan {
     pub(crate) newest: Option<CommitRow>,
     /// The active journal, with where its last whole batch ends, where something follows.
     pub(crate) torn: Option<(PathBuf, u64)>,
-    /// A journal before the active one is damaged: not a torn tail.
-    pub(crate) sealed_damage: Option<PathBuf>,
+    /// What is missing before the active journal. A journal is sealed whole, so none of this is a
+    /// torn tail.
+    pub(crate) holes: Vec<Hole>,
+}
+
+/// Commits that are missing behind the last whole batch of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// The journal.
+    pub(crate) path: PathBuf,
+    /// Where its last whole batch ends, where something follows that is none.
+    pub(crate) damaged_from: Option<u64>,
+    /// The last commit before the hole.
+    pub(crate) before: CommitRow,
+    /// The first one behind it, where there is one.
+    pub(crate) after: Option<CommitRow>,
+}
+
+impl Hole {
+    /// Where it is noted that an operator goes on without what is missing; what was cut is in it.
+    pub(crate) fn accepted_in(&self) -> PathBuf {
+        self.path.with_extension("lost")
+    }
 }
 
 /// Reads all journals of the store in `dir`, oldest first.
+///
+/// Our commits are numbered without a gap, so a sealed journal that ends too early is found, and
+/// one that is gone. (Within a journal a gap is where a loss was accepted.)
 pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut journals: Vec<(u64, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -59,25 +83,44 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
     }
     journals.sort();
     let mut scan = Scan::default();
+    // The last journal that was read, and its hole if it has one that is known already.
+    let mut last: Option<(PathBuf, Option<Hole>)> = None;
     let active = journals.len().saturating_sub(1);
     for (index, (_, path)) in journals.into_iter().enumerate() {
         let journal = read(&path)?;
-        scan.newest = journal.newest.or(scan.newest);
-        match (journal.damaged, index == active) {
-            (true, true) => scan.torn = Some((path, journal.whole_until)),
-            (true, false) => scan.sealed_damage = Some(path),
-            (false, _) => {}
+        if let Some((before_path, hole)) = last.take() {
+            let before = scan.newest.unwrap_or_default();
+            let gap = journal
+                .first
+                .is_some_and(|first| scan.newest.is_some() && first.number != before.number + 1);
+            let hole = hole.or_else(|| {
+                let path = before_path;
+                gap.then_some(Hole { path, damaged_from: None, before, after: None })
+            });
+            scan.holes.extend(hole.map(|hole| Hole { after: journal.first, ..hole }));
         }
+        scan.newest = journal.newest.or(scan.newest);
+        let torn = journal.damaged && index == active;
+        let hole = (journal.damaged && index != active).then(|| Hole {
+            path: path.clone(),
+            damaged_from: Some(journal.whole_until),
+            before: scan.newest.unwrap_or_default(),
+            after: None,
+        });
+        if torn {
+            scan.torn = Some((path.clone(), journal.whole_until));
+        }
+        last = Some((path, hole));
     }
     Ok(scan)
 }
 
-/// Cuts a journal behind its last whole batch; the bytes that go are kept beside it as
-/// `NAME.cut`, so that nothing is destroyed. Gives how many there were.
-pub(crate) fn cut(journal: &Path, whole_until: u64) -> io::Result<u64> {
+/// Cuts a journal behind its last whole batch; the bytes that go are kept in another file, so that
+/// nothing is destroyed. Gives how many there were.
+pub(crate) fn cut(journal: &Path, whole_until: u64, kept_in: &Path) -> io::Result<u64> {
     let mut file = OpenOptions::new().read(true).write(true).open(journal)?;
     let length = file.metadata()?.len();
-    let mut kept = File::create(journal.with_extension("cut"))?;
+    let mut kept = File::create(kept_in)?;
     io::Seek::seek(&mut file, io::SeekFrom::Start(whole_until))?;
     io::copy(&mut file, &mut kept)?;
     kept.sync_all()?;
@@ -88,6 +131,7 @@ pub(crate) fn cut(journal: &Path, whole_until: u64) -> io::Result<u64> {
 
 #[derive(Debug)]
 struct Journal {
+    first: Option<CommitRow>,
     newest: Option<CommitRow>,
     whole_until: u64,
     /// Whether something that is no whole batch follows: not the end, and not the zeros of space
@@ -99,10 +143,11 @@ fn read(path: &Path) -> io::Result<Journal> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut input = Input::new(file, length);
-    let mut journal = Journal { newest: None, whole_until: 0, damaged: false };
+    let mut journal = Journal { first: None, newest: None, whole_until: 0, damaged: false };
     loop {
         match batch(&mut input) {
             Ok(newest) => {
+                journal.first = journal.first.or(newest);
                 journal.newest = newest.or(journal.newest);
                 journal.whole_until = input.at;
             }

@@ -23,6 +23,7 @@ mod journal;
 mod keeper;
 mod keys;
 mod ledger;
+mod loss;
 mod open;
 mod ports;
 mod register;

@@ -15,15 +15,14 @@ use fjall::Database;
 use posthaste_ports::ArrivalSink;
 
 use crate::batch::Batch;
-use crate::codec::CommitRow;
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::journal::{self, Scan};
+use crate::loss;
 use crate::register;
 use crate::settings::{Observer, Settings};
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::tables::{COMMIT_KEY, Table, Tables};
+use crate::tables::{ACCEPTED_LOSS_KEY, Table, Tables};
 use crate::witness::{Proof, Witness};
 use crate::writer::Writer;
 
@@ -63,14 +62,12 @@ pub(crate) fn open(
         let path = path.to_owned();
         move |source| OpenError::Unusable { path, source }
     };
-    let mut recovery = Recovery { created: !directory.store().exists(), ..Recovery::default() };
+    let mut recovery = Recovery::default();
     let (mut witness, proof) =
         Witness::open(&directory.witness()).map_err(unusable(&directory.witness()))?;
-    if !recovery.created {
-        prepare(&directory, &settings, proof, &mut recovery)?;
-    }
+    loss::prepare(&directory, &settings, proof, &mut recovery)?;
     let tables = open_store(&directory, &settings)?;
-    let last = last_commit(&tables, &directory, &settings, proof, &mut recovery)?;
+    let last = loss::last_commit(&tables, &directory, &settings, proof, &mut recovery)?;
     let (dir, floor) = (directory.path().to_owned(), settings.free_space_floor_bytes);
     let mut space = Space::new(&dir, directory.ballast(), settings.ballast_bytes, floor);
     let room = space.look().map_err(unusable(&dir))?;
@@ -84,38 +81,6 @@ pub(crate) fn open(
     witness.write(proof).map_err(unusable(&shared.directory.witness()))?;
     shared.measure();
     Ok(Opened { shared, writer, witness, space, recovery })
-}
-
-/// Looks at the journals before the store opens them: refuses where acknowledged commits are
-/// missing, cuts what was never acknowledged.
-fn prepare(
-    directory: &Directory,
-    settings: &Settings,
-    proof: Option<Proof>,
-    recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    let store = directory.store();
-    let unusable = |source| OpenError::Unusable { path: store.clone(), source };
-    let Scan { newest, torn, sealed_damage } = journal::scan(&store).map_err(unusable)?;
-    let damage = torn.as_ref().map(|(path, _)| path).or(sealed_damage.as_ref());
-    if let (Some(damage), Some(proof)) = (damage, proof) {
-        let found = newest.unwrap_or_default();
-        if found.number < proof.commit && !settings.accept_loss {
-            return Err(loss(directory, found, proof, &damage.display().to_string()));
-        }
-    }
-    if let Some((path, whole_until)) = torn {
-        let cut = journal::cut(&path, whole_until).map_err(unusable)?;
-        recovery.notes.push(format!(
-            "the end of {} was torn: cut {cut} bytes that were never acknowledged (kept in {})",
-            path.display(),
-            path.with_extension("cut").display()
-        ));
-    }
-    if let Some(path) = sealed_damage {
-        recovery.notes.push(format!("{} is damaged", path.display()));
-    }
-    Ok(())
 }
 
 fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, OpenError> {
@@ -137,56 +102,6 @@ fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, Open
     })
 }
 
-/// The last commit on disk, which must be as new as the witness says.
-fn last_commit(
-    tables: &Tables,
-    directory: &Directory,
-    settings: &Settings,
-    proof: Option<Proof>,
-    recovery: &mut Recovery,
-) -> Result<CommitRow, OpenError> {
-    let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY).map_err(|error| {
-        OpenError::Damaged { path: directory.path().to_owned(), detail: error.to_string() }
-    })?;
-    let mut last = row.unwrap_or_default();
-    let Some(proof) = proof else {
-        if last.number > 0 {
-            recovery.notes.push(
-                "the witness is missing: that nothing acknowledged is lost cannot be proven this \
-                 time"
-                    .to_owned(),
-            );
-        }
-        return Ok(last);
-    };
-    if last.number < proof.commit {
-        if !settings.accept_loss {
-            return Err(loss(directory, last, proof, "the store"));
-        }
-        let lost = proof.accepted.saturating_sub(last.accepted);
-        recovery.accepted_lost = Some(lost);
-        recovery.notes.push(format!(
-            "going on without {} acknowledged commits, {lost} accepted events among them",
-            proof.commit - last.number
-        ));
-        // Numbers go on behind what was witnessed, or the next start would refuse again.
-        last.number = proof.commit;
-        last.accepted = proof.accepted;
-    }
-    Ok(last)
-}
-
-fn loss(directory: &Directory, found: CommitRow, proof: Proof, damaged: &str) -> OpenError {
-    OpenError::Loss {
-        path: directory.path().to_owned(),
-        commits: proof.commit - found.number,
-        events: Some(proof.accepted.saturating_sub(found.accepted)).filter(|events| *events > 0),
-        found: found.number,
-        witnessed: proof.commit,
-        damaged: damaged.to_owned(),
-    }
-}
-
 /// Counts, durably, what was in flight when the last process ended; then the registers go.
 fn count_interruptions(
     shared: &Shared,
@@ -205,6 +120,11 @@ fn count_interruptions(
         OpenError::Damaged { path, detail }
     };
     let mut batch = Batch::new(shared.tables.clone());
+    if recovery.accepted_lost.is_some() {
+        // The commit that goes on behind the loss: without one, the next start would refuse again.
+        batch.insert_key(Table::Meta, ACCEPTED_LOSS_KEY);
+        batch.needs_sync = true;
+    }
     let counted = writer.interrupt(&cut_off, &mut batch);
     recovery.interrupted = counted.map_err(|error| damaged(error.to_string()))?;
     let begin_us = shared.observer.monotonic_us();

@@ -21,6 +21,8 @@ use crate::settings::Settings;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+/// Written where an operator went on without what was lost.
+pub(crate) const ACCEPTED_LOSS_KEY: &[u8] = b"accepted loss";
 /// The name of a row without meaning, behind all others of its table; see
 /// [`crate::batch::Batch::commit`].
 pub(crate) const TIDE_KEY: &[u8] = &[0xFF; 9];

@@ -71,7 +71,7 @@ fn a_whole_journal_is_read_to_its_end() {
     let store = store();
     let scan = scan(store.path()).unwrap();
     assert_eq!(newest(&scan), BATCHES);
-    assert_eq!((scan.torn, scan.sealed_damage), (None, None));
+    assert_eq!((scan.torn, scan.holes), (None, Vec::new()));
     assert_eq!(scan.newest.unwrap().accepted, BATCHES * 2);
 }
 
@@ -95,7 +95,7 @@ fn a_damaged_last_batch_is_found_and_cut() {
         assert_eq!(scan.torn, Some((path.clone(), before)), "byte {at}");
     }
     let kept = whole.len() as u64 - before;
-    assert_eq!(cut(&path, before).unwrap(), kept);
+    assert_eq!(cut(&path, before, &path.with_extension("cut")).unwrap(), kept);
     assert_eq!(fs::metadata(path.with_extension("cut")).unwrap().len(), kept);
     let database = Database::builder(store.path()).open().unwrap();
     let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
@@ -161,19 +161,35 @@ fn damage_in_the_middle_ends_what_is_proven() {
     assert_eq!(scan.torn, Some((path, ends[9])));
 }
 
+/// A journal before the active one is whole and followed by the next commit, or has a hole.
 #[test]
-fn a_damaged_journal_before_the_active_one_is_no_torn_tail() {
+fn a_sealed_journal_is_whole_or_has_a_hole() {
     let store = store();
     let path = journal(&store);
-    let later = path.with_file_name("900.jnl");
     let bytes = fs::read(&path).unwrap();
-    fs::write(&later, &bytes).unwrap();
-    let mut damaged = bytes;
-    damaged[50] ^= 1;
-    fs::write(&path, &damaged).unwrap();
-    let scan = scan(store.path()).unwrap();
-    assert_eq!(scan.sealed_damage, Some(path));
-    assert_eq!((newest(&scan), scan.torn), (BATCHES, None));
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let later = path.with_file_name("900.jnl");
+    let look = |sealed: &[u8], active: &[u8]| {
+        fs::write(&path, sealed).unwrap();
+        fs::write(&later, active).unwrap();
+        let scan = scan(store.path()).unwrap();
+        assert_eq!((newest(&scan), scan.torn), (BATCHES, None));
+        scan.holes
+            .into_iter()
+            .map(|hole| {
+                assert_eq!(hole.path, path);
+                let after = hole.after.map(|after| after.number);
+                (hole.damaged_from, hole.before.number, after)
+            })
+            .collect::<Vec<_>>()
+    };
+    let (sealed, active) = bytes.split_at(ends[9]);
+    assert_eq!(look(sealed, active), []);
+    // Damaged in its sixth batch; cut at its end; followed by nothing that could be known.
+    let mut damaged = sealed.to_vec();
+    damaged[ends[4] + 50] ^= 1;
+    assert_eq!(look(&damaged, active), [(Some(ends[4] as u64), 5, Some(11))]);
+    assert_eq!(look(&sealed[..ends[7]], active), [(None, 8, Some(11))]);
 }
 
 /// For random bytes in place of a journal: an answer, never a panic, never a huge allocation.

@@ -3,4 +3,5 @@
 mod contract;
 mod disk;
 mod durability;
+mod losses;
 mod support;

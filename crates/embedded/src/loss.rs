@@ -1,0 +1,171 @@
+//! What is missing on disk: found at start by the journals and the witness, refused, or accepted.
+//!
+//! Refuses to change anything where it refuses the start. What is cut is kept beside.
+
+use std::fs::{self, File};
+use std::io;
+
+use crate::codec::CommitRow;
+use crate::directory::{Directory, sync_directory};
+use crate::error::OpenError;
+use crate::journal::{self, Hole, Scan};
+use crate::open::Recovery;
+use crate::settings::Settings;
+use crate::tables::{COMMIT_KEY, Table, Tables};
+use crate::witness::Proof;
+
+/// What the store writes when it has been made whole; without it, it would be made anew.
+const STORE_MADE: &str = "version";
+
+/// Looks at the journals before the store opens them: refuses where acknowledged commits are
+/// missing, cuts what was never acknowledged.
+pub(crate) fn prepare(
+    directory: &Directory,
+    settings: &Settings,
+    proof: Option<Proof>,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    let store = directory.store();
+    let unusable = |source| OpenError::Unusable { path: store.clone(), source };
+    let scan =
+        if store.exists() { journal::scan(&store).map_err(unusable)? } else { Scan::default() };
+    let newest = scan.newest.unwrap_or_default();
+    if !store.join(STORE_MADE).exists() {
+        recovery.created = true;
+        return make_way(directory, settings, newest, proof);
+    }
+    if let (Some((torn, _)), Some(proof)) = (&scan.torn, proof)
+        && newest.number < proof.commit
+        && !settings.accept_loss
+    {
+        return Err(loss(directory, newest, proof, &torn.display().to_string()));
+    }
+    for hole in &scan.holes {
+        if !hole.accepted_in().exists() {
+            accept(hole, newest, directory, settings, recovery)?;
+        }
+    }
+    if let Some((path, whole_until)) = scan.torn {
+        let kept_in = path.with_extension("cut");
+        let cut = journal::cut(&path, whole_until, &kept_in).map_err(unusable)?;
+        let acknowledged = proof.is_some_and(|proof| newest.number < proof.commit);
+        let what = if acknowledged { "with acknowledged commits" } else { "never acknowledged" };
+        recovery.notes.push(format!(
+            "the end of {} was torn: cut {cut} bytes, {what} (kept in {})",
+            path.display(),
+            kept_in.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Makes way for a new store: there is none, or the first start was cut off in making one.
+fn make_way(
+    directory: &Directory,
+    settings: &Settings,
+    newest: CommitRow,
+    proof: Option<Proof>,
+) -> Result<(), OpenError> {
+    let store = directory.store();
+    if let Some(proof) = proof.filter(|proof| proof.commit > 0 && !settings.accept_loss) {
+        let nothing = CommitRow::default();
+        return Err(loss(directory, nothing, proof, &store.display().to_string()));
+    }
+    if newest.number > 0 {
+        let detail = format!("{} is missing", store.join(STORE_MADE).display());
+        return Err(OpenError::Damaged { path: directory.path().to_owned(), detail });
+    }
+    match fs::remove_dir_all(&store) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::Unusable { path: store, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Goes on without what is missing in a hole, where the operator says so, and notes it.
+fn accept(
+    hole: &Hole,
+    newest: CommitRow,
+    directory: &Directory,
+    settings: &Settings,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    let Hole { path, damaged_from, before, after } = hole;
+    let behind = after.unwrap_or(newest);
+    let commits = behind.number.saturating_sub(before.number + 1).max(1);
+    let events = behind.accepted.saturating_sub(before.accepted);
+    if !settings.accept_loss {
+        return Err(OpenError::Loss {
+            path: directory.path().to_owned(),
+            commits,
+            events: Some(events).filter(|events| *events > 0),
+            found: before.number,
+            witnessed: before.number + commits,
+            damaged: path.display().to_string(),
+        });
+    }
+    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
+    let noted = match damaged_from {
+        Some(from) => journal::cut(path, *from, &hole.accepted_in()).map(drop),
+        None => File::create(hole.accepted_in()).and_then(|file| file.sync_all()),
+    };
+    noted.and_then(|()| sync_directory(&directory.store())).map_err(unusable)?;
+    let lost = recovery.accepted_lost.unwrap_or(0) + events;
+    recovery.accepted_lost = Some(lost);
+    recovery.notes.push(format!(
+        "going on without {commits} commits behind {}, at most {events} accepted events among them",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// The last commit on disk, which must be as new as the witness says.
+pub(crate) fn last_commit(
+    tables: &Tables,
+    directory: &Directory,
+    settings: &Settings,
+    proof: Option<Proof>,
+    recovery: &mut Recovery,
+) -> Result<CommitRow, OpenError> {
+    let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY).map_err(|error| {
+        OpenError::Damaged { path: directory.path().to_owned(), detail: error.to_string() }
+    })?;
+    let mut last = row.unwrap_or_default();
+    let Some(proof) = proof else {
+        if last.number > 0 {
+            recovery.notes.push(
+                "the witness is missing: that nothing acknowledged is lost cannot be proven this \
+                 time"
+                    .to_owned(),
+            );
+        }
+        return Ok(last);
+    };
+    if last.number < proof.commit {
+        if !settings.accept_loss {
+            return Err(loss(directory, last, proof, "the store"));
+        }
+        let lost = proof.accepted.saturating_sub(last.accepted);
+        recovery.accepted_lost = Some(recovery.accepted_lost.unwrap_or(0) + lost);
+        recovery.notes.push(format!(
+            "going on without {} acknowledged commits, {lost} accepted events among them",
+            proof.commit - last.number
+        ));
+        // Numbers go on behind what was witnessed, or the next start would refuse again.
+        last.number = proof.commit;
+        last.accepted = proof.accepted;
+    }
+    Ok(last)
+}
+
+fn loss(directory: &Directory, found: CommitRow, proof: Proof, damaged: &str) -> OpenError {
+    OpenError::Loss {
+        path: directory.path().to_owned(),
+        commits: proof.commit - found.number,
+        events: Some(proof.accepted.saturating_sub(found.accepted)).filter(|events| *events > 0),
+        found: found.number,
+        witnessed: proof.commit,
+        damaged: damaged.to_owned(),
+    }
+}
