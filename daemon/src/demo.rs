@@ -47,8 +47,11 @@ use crate::server::{Limits, Listening, Server};
 /// Exit code where the numbers did not add up.
 const EXIT_WRONG: u8 = 1;
 /// What bounds the demo's own endpoints: as much as deliveries can ask for.
-const ENDPOINT_LIMITS: Limits =
-    Limits { connections_max: 4096, header_timeout: Duration::from_secs(5) };
+const ENDPOINT_LIMITS: Limits = Limits {
+    connections_max: 4096,
+    header_timeout: Duration::from_secs(5),
+    idle_timeout: Duration::from_secs(75),
+};
 
 /// Runs the demo; the process's exit code.
 #[must_use]

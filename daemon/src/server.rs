@@ -1,11 +1,13 @@
 //! HTTP/1.1 listeners: accept, bound, serve, and stop without cutting anybody off.
 //!
-//! A connection has a deadline for each request head, so that a slow client holds a socket and
-//! nothing else; connections are counted, and beyond the limit the listener simply waits.
+//! A connection has deadlines (`server/pace.rs`), so that a slow client holds a socket and nothing
+//! else; connections are counted, and beyond the limit the listener simply waits.
 //!
 //! A listener stops in two steps. First its gate closes: requests that would change something get
 //! 503, but the built-in receiver is still served, because deliveries in flight may be on their way
 //! to it. Then it stops accepting, and requests in progress finish.
+
+mod pace;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -20,7 +22,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +31,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use self::pace::{Pace, Paced, Served, Serving};
 use crate::lifecycle::{Fatal, spawn};
 
 /// How long a failed accept (no descriptors left) is not tried again.
@@ -41,8 +44,10 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Connections at the same time.
     pub connections_max: usize,
-    /// From a request's first chance to its whole head.
+    /// From a request's first byte to its whole head.
     pub header_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
 }
 
 /// A bound listener that does not accept yet.
@@ -131,8 +136,8 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
-        builder.keep_alive(true).half_close(false);
+        builder.keep_alive(true).half_close(false).header_read_timeout(None);
+        let Limits { header_timeout: head_max, idle_timeout: idle_max, .. } = self.limits;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.listener, &permits) => accepted,
@@ -143,17 +148,22 @@ impl Server {
                 continue;
             };
             let (router, gate) = (router.clone(), gate.clone());
+            let served = Arc::new(Served::default());
+            let stream = Paced::new(stream, Pace { idle_max, head_max }, Arc::clone(&served));
             let service = service_fn(move |request: Request<Incoming>| {
+                let serving = Serving::begin(&served);
                 let admitted = gate.admits(&request).then(|| router.clone());
                 async move {
-                    match admitted {
+                    let answer = match admitted {
                         Some(router) => router.oneshot(request).await,
                         None => Ok(shutting_down()),
-                    }
+                    };
+                    drop(serving);
+                    answer
                 }
             });
-            let connection =
-                graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            let stream = TokioIo::new(stream);
+            let connection = graceful.watch(builder.serve_connection(stream, service));
             spawn("connection", &fatal, async move {
                 if let Err(error) = connection.await {
                     debug!(%error, "connection ended");

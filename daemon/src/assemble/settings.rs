@@ -63,6 +63,7 @@ pub(super) fn public_limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.server.connections_max,
         header_timeout: Duration::from_millis(config.server.header_timeout_ms),
+        idle_timeout: Duration::from_millis(config.server.idle_timeout_ms),
     }
 }
 

@@ -20,8 +20,10 @@ pub struct Server {
     pub admin_listen: Option<SocketAddr>,
     /// Connections of the public listener at the same time.
     pub connections_max: usize,
-    /// From a request's first chance to its whole head, in milliseconds.
+    /// From a request's first byte to its whole head, in milliseconds.
     pub header_timeout_ms: u64,
+    /// How long a connection may stay without a request, in milliseconds.
+    pub idle_timeout_ms: u64,
     /// From a request's head to the end of its body, in milliseconds.
     pub body_timeout_ms: u64,
     /// The longest event, and the longest body of a tenant or admin route, in bytes.
@@ -72,6 +74,13 @@ impl Server {
                 "5s",
                 "How long a request's head may take. A client that is slower holds a connection \
                  for nothing.",
+            ),
+            idle_timeout_ms: s.key(
+                "idle-timeout",
+                Time::new(100..=HOUR),
+                "75s",
+                "How long a connection may stay without a request: longer than most proxies keep \
+                 theirs, since one that meets a closed connection answers 502.",
             ),
             body_timeout_ms: s.key(
                 "body-timeout",

@@ -72,6 +72,25 @@ async fn bad_requests_are_refused_and_leave_nothing_behind() {
     assert_eq!(sink.count(), 0);
 }
 
+/// A kept-alive connection lives on beyond the time of a head, and ends when it has been idle for
+/// too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_outlives_the_time_of_a_head() {
+    let idle = Duration::from_millis(900);
+    let home = Home::new();
+    let setup = Setup::default()
+        .with("server.header-timeout", "100ms")
+        .with("server.idle-timeout", format!("{}ms", idle.as_millis()));
+    let daemon = Daemon::start(&home, &setup).await;
+    let address = daemon.api;
+    let start = now();
+    let request = "GET /receiver/health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = tokio::task::spawn_blocking(move || exchange(address, request)).await;
+    assert_eq!(statuses(&answer.expect("no panic")), ["200"]);
+    let lived = start.elapsed();
+    assert!(lived >= idle && lived <= idle + LATE, "closed after {lived:?}");
+}
+
 /// Connections that are held for nothing keep nobody out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_keep_nobody_out() {
