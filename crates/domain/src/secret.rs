@@ -8,7 +8,9 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode::RequireNone;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -19,6 +21,12 @@ use crate::Timestamp;
 const PREVIOUS_MAX: usize = 4;
 const LEN_MIN: usize = 8;
 const LEN_MAX: usize = 256;
+
+/// How the Standard Webhooks libraries read a key: padding or not, and whatever bits are left over.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    NO_PAD.with_decode_padding_mode(RequireNone).with_decode_allow_trailing_bits(true),
+);
 
 /// Why a text cannot be a webhook secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -65,13 +73,13 @@ impl WebhookSecret {
         &self.0
     }
 
-    /// The key for Standard Webhooks: the base64 after `whsec_` where it decodes, else the
-    /// secret's own bytes.
+    /// The key for Standard Webhooks: the base64 after `whsec_` where it decodes, padded or not,
+    /// else the secret's own bytes.
     #[must_use]
     pub(crate) fn standard_key(&self) -> Vec<u8> {
         self.0
             .strip_prefix(Self::PREFIX)
-            .and_then(|rest| STANDARD.decode(rest).ok())
+            .and_then(|rest| LENIENT.decode(rest.trim_end_matches('=')).ok())
             .filter(|key| !key.is_empty())
             .unwrap_or_else(|| self.0.as_bytes().to_vec())
     }
@@ -230,11 +238,13 @@ mod tests {
 
     #[test]
     fn a_standard_key_is_the_secret_itself_where_it_is_no_base64() {
-        for text in ["plain-secret", "whsec_no-base64!", "whsec_", "whsec_QUJD=", "QUJDREVGRw=="] {
+        for text in ["plain-secret", "whsec_no-base64!", "whsec_", "whsec_QUJDR", "QUJDREVGRw=="] {
             let key = WebhookSecret(text.into()).standard_key();
             assert_eq!(key, text.as_bytes(), "{text}");
         }
-        assert_eq!(WebhookSecret("whsec_QUJDREU=".into()).standard_key(), b"ABCDE");
+        for text in ["whsec_QUJDREU=", "whsec_QUJDREU", "whsec_QUJDREU=="] {
+            assert_eq!(WebhookSecret(text.into()).standard_key(), b"ABCDE", "{text}");
+        }
     }
 
     #[test]
