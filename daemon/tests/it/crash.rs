@@ -16,8 +16,10 @@ const ROUNDS: u64 = 20;
 const POSTERS: usize = 4;
 /// Attempts in flight at a kill, at most: what a kill may repeat.
 const IN_FLIGHT_MAX: usize = 32;
-/// A restart's first delivery comes within this, measured from the start of the process.
-const FIRST_DELIVERY_MAX: Duration = Duration::from_secs(1);
+/// A restart's first delivery comes within a second of the process's start; the time is printed.
+/// What is asserted leaves room for a busy machine: it tells a recovery that waits for something
+/// from one that does not.
+const FIRST_DELIVERY_MAX: Duration = Duration::from_secs(10);
 
 /// For random kills: every 201 is delivered at the end; a kill repeats at most what was in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
