@@ -68,11 +68,43 @@ impl Hole {
     }
 }
 
-/// Reads all journals of the store in `dir`, oldest first.
-///
-/// Our commits are numbered without a gap, so a sealed journal that ends too early is found, and
-/// one that is gone. (Within a journal a gap is where a loss was accepted.)
-pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
+/// The journal that is written to, by its name: they are numbered, and the last one is active.
+#[derive(Debug)]
+pub(crate) struct ActiveJournal {
+    number: u64,
+    path: PathBuf,
+    next: PathBuf,
+}
+
+impl ActiveJournal {
+    /// The active journal of the store in `dir`.
+    pub(crate) fn find(dir: &Path) -> io::Result<Self> {
+        let (number, path) = named(dir)?.pop().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { number, next: numbered(&path, number + 1), path })
+    }
+
+    /// Whether it is there.
+    pub(crate) fn is_there(&mut self) -> bool {
+        // An older one is removed only after the next one was made.
+        while self.next.exists() {
+            self.number += 1;
+            let after = numbered(&self.path, self.number + 1);
+            self.path = std::mem::replace(&mut self.next, after);
+        }
+        self.path.exists()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn numbered(sibling: &Path, number: u64) -> PathBuf {
+    sibling.with_file_name(format!("{number}.jnl"))
+}
+
+/// The journals of the store in `dir`, oldest first.
+fn named(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut journals: Vec<(u64, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -82,6 +114,15 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
         }
     }
     journals.sort();
+    Ok(journals)
+}
+
+/// Reads all journals of the store in `dir`, oldest first.
+///
+/// Our commits are numbered without a gap, so a sealed journal that ends too early is found, and
+/// one that is gone. (Within a journal a gap is where a loss was accepted.)
+pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
+    let journals = named(dir)?;
     let mut scan = Scan::default();
     // The last journal that was read, and its hole if it has one that is known already.
     let mut last: Option<(PathBuf, Option<Hole>)> = None;

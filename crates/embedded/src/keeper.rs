@@ -48,6 +48,7 @@ impl Keeper {
 }
 
 fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
+    let _told = shared.tell_of_panic("keeper");
     let mut looks = 0;
     let mut proven = 0;
     // With nobody else left, nobody could stop it.

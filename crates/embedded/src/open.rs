@@ -73,7 +73,7 @@ pub(crate) fn open(
     let room = space.look().map_err(unusable(&dir))?;
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
-    let mut writer = Writer::new(Arc::clone(&shared), last);
+    let mut writer = Writer::new(Arc::clone(&shared), last).map_err(unusable(&dir))?;
     count_interruptions(&shared, &mut writer, &mut recovery)?;
     // The store has synced what it recovered, so all of it can be witnessed: from the first moment
     // on, a missing witness means that somebody took it away.

@@ -151,6 +151,11 @@ impl Shared {
         self.failure().unwrap_or(PortError::Permanent(reason))
     }
 
+    /// Tells of a panic on this thread, as of any other failure, as long as what this gives lives.
+    pub(crate) const fn tell_of_panic(&self, thread: &'static str) -> TellOfPanic<'_> {
+        TellOfPanic { shared: self, thread }
+    }
+
     /// What every operation is answered after a failure.
     pub(crate) fn failure(&self) -> Option<PortError> {
         self.failed.get().map(|reason| PortError::Permanent(reason.clone()))
@@ -258,6 +263,20 @@ impl Shared {
         let mut cache = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         cache.epoch += 1;
         cache.put(record);
+    }
+}
+
+/// See [`Shared::tell_of_panic`].
+pub(crate) struct TellOfPanic<'a> {
+    shared: &'a Shared,
+    thread: &'static str,
+}
+
+impl Drop for TellOfPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(format!("the ledger's {} panicked", self.thread));
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod tenants;
 
 pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED};
 
+use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Batch;
 use crate::codec::{self, CommitRow};
+use crate::journal::ActiveJournal;
 use crate::keys;
 use crate::settings::{Commit, SyncMode};
 use crate::shared::Shared;
@@ -87,14 +89,16 @@ pub(crate) struct Writer {
     unsynced: bool,
     timers_removed: bool,
     upkeep_us: u64,
+    journal: ActiveJournal,
 }
 
 impl Writer {
     /// A writer that goes on behind `last`.
-    pub(crate) fn new(shared: Arc<Shared>, last: CommitRow) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, last: CommitRow) -> io::Result<Self> {
         shared.timers_low.store(last.timers_low, Ordering::SeqCst);
         let upkeep_us = shared.observer.monotonic_us();
-        Self {
+        let journal = ActiveJournal::find(&shared.directory.store())?;
+        Ok(Self {
             shared,
             last,
             next: last,
@@ -102,11 +106,14 @@ impl Writer {
             unsynced: false,
             timers_removed: false,
             upkeep_us,
-        }
+            journal,
+        })
     }
 
     /// Runs until it is closed, or until nobody can ask for anything any more.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
+        let shared = Arc::clone(&self.shared);
+        let _told = shared.tell_of_panic("writer");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
@@ -193,8 +200,9 @@ impl Writer {
         let (operations, events) = (tickets.len(), batch.accepted);
         let arrivals = std::mem::take(&mut batch.arrivals);
         let tenants = std::mem::take(&mut batch.tenants);
-        if let Err(error) = batch.commit(mode) {
-            let failure = self.shared.fail(format!("cannot commit: {error}"));
+        let committed = batch.commit(mode).map_err(|error| format!("cannot commit: {error}"));
+        if let Err(reason) = committed.and_then(|()| self.find_journal(synced)) {
+            let failure = self.shared.fail(reason);
             complete(tickets, &Err(failure.clone()));
             return Err(failure);
         }
@@ -219,6 +227,15 @@ impl Writer {
             self.shared.wake_keeper();
         }
         Ok(())
+    }
+
+    /// What was synced is a promise only if it can be found again: a file that somebody removed
+    /// takes writes and syncs as before, as long as it is open.
+    fn find_journal(&mut self, synced: bool) -> Result<(), String> {
+        if !synced || self.journal.is_there() {
+            return Ok(());
+        }
+        Err(format!("{} is gone: was the data directory removed?", self.journal.path().display()))
     }
 
     fn sync_mode(&self) -> PersistMode {

@@ -75,10 +75,10 @@ async fn below_the_floor_nothing_new_is_accepted_but_settled() {
 }
 
 /// A file system of a few MiB, where this process may mount one.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(path: &Path, mib: u32) -> Option<Self> {
+    pub(crate) fn mount(path: &Path, mib: u32) -> Option<Self> {
         fs::create_dir(path).ok()?;
         let size = format!("size={mib}m");
         let mut mount = Command::new("mount");

@@ -21,14 +21,14 @@ async fn sealed() -> (Home, [PathBuf; 3]) {
     let (ledger, _) = home.open();
     create(&ledger, "acme").await;
     for n in 1..=EVENTS {
-        ledger.accept(vec![event(n, vec![b'x'; 200])]).await.unwrap();
+        ledger.accept(vec![event(n, vec![b'x'; 200])]).await.expect("accepted");
     }
     ledger.close().await;
     drop(ledger);
     let store = home.data().join("ledger");
     let first = store.join("0.jnl");
-    let bytes = fs::read(&first).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let bytes = fs::read(&first).expect("a journal");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("batches") + 1;
     // A batch ends with this, and the next one begins with a 1.
     let boundary = b"FJL\x03\x01";
     let end_behind = |from: usize| {
@@ -39,7 +39,7 @@ async fn sealed() -> (Home, [PathBuf; 3]) {
     let parts = [&bytes[..one], &bytes[one..two], &bytes[two..used]];
     let names = [0, 1, 2].map(|n| store.join(format!("{n}.jnl")));
     for (name, part) in names.iter().zip(parts) {
-        fs::write(name, part).unwrap();
+        fs::write(name, part).expect("written");
     }
     (home, names)
 }

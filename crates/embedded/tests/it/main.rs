@@ -1,7 +1,9 @@
 //! The ledger under the contract's suite, and under what disks and crashes do to it.
 
 mod contract;
+mod crash;
 mod disk;
 mod durability;
+mod faults;
 mod losses;
 mod support;
