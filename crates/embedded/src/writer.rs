@@ -195,6 +195,9 @@ impl Writer {
         }
         self.next.number = self.last.number + 1;
         batch.insert(Table::Meta, COMMIT_KEY, &self.next);
+        // Sooner than the tickets go: who asks why must find the reason.
+        let shared = Arc::clone(&self.shared);
+        let _told = shared.tell_of_panic("writer");
         let synced = batch.needs_sync;
         let mode = if synced { self.sync_mode() } else { PersistMode::Buffer };
         let (operations, events) = (tickets.len(), batch.accepted);
