@@ -115,6 +115,9 @@ fn count_interruptions(
     for path in &paths {
         cut_off.extend(register::read(path).map_err(unusable)?);
     }
+    // Once for each delivery, though a stale slot may name it a second time.
+    cut_off.sort_by(|a, b| (&a.key, a.round, a.number).cmp(&(&b.key, b.round, b.number)));
+    cut_off.dedup();
     let damaged = |detail: String| {
         let path = shared.directory.path().to_owned();
         OpenError::Damaged { path, detail }

@@ -5,3 +5,6 @@ mod events;
 mod expiry;
 mod journal;
 mod tenants;
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::codec::{self, CodecError, Decodable, EventRow, LogRow, TenantRow};
 use crate::keys;
 use crate::settings::Settings;
+use crate::shared::Shared;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
@@ -116,6 +117,14 @@ pub(crate) enum ReadError {
         /// How.
         source: CodecError,
     },
+}
+
+impl ReadError {
+    /// Whether it only concerns one row: trying again does not help, and the others are as they
+    /// were.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
 }
 
 impl From<ReadError> for PortError {
@@ -295,6 +304,16 @@ impl View<'_> {
         self.range(table, (from, Bound::Excluded(TIDE_KEY.to_vec())))
     }
 
+    /// An event's row, or none where it is damaged, which is told.
+    pub(crate) fn event_unless_damaged(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        shared: &Shared,
+    ) -> Result<Option<EventRow>, ReadError> {
+        unless_damaged(self.event(tenant, event), event, shared).map(Option::flatten)
+    }
+
     /// Rows whose keys begin with `prefix`, in order.
     pub(crate) fn prefix(&self, table: Table, prefix: &[u8]) -> Iter {
         self.snapshot.prefix(self.tables.keyspace(table), prefix)
@@ -317,6 +336,21 @@ pub(crate) fn pair_of(
     guard: Guard,
 ) -> Result<(fjall::Slice, fjall::Slice), ReadError> {
     guard.into_inner().map_err(|source| ReadError::Store { table: table.name(), source })
+}
+
+/// What was read, or none where it is damaged, which is told: one rotten row must not hide others.
+pub(crate) fn unless_damaged<T>(
+    read: Result<T, ReadError>,
+    event: EventId,
+    shared: &Shared,
+) -> Result<Option<T>, ReadError> {
+    match read {
+        Err(error) if error.is_damage() => {
+            shared.damaged(&error, &event);
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 /// The record that a row's bytes are.

@@ -42,7 +42,7 @@ use crate::journal::ActiveJournal;
 use crate::keys;
 use crate::settings::{Commit, SyncMode};
 use crate::shared::Shared;
-use crate::tables::{COMMIT_KEY, ReadError, Table};
+use crate::tables::{COMMIT_KEY, Table};
 use crate::witness::Proof;
 
 /// Operations in one commit: with a few hundred bytes each, some milliseconds of work.
@@ -373,11 +373,6 @@ fn refused(operation: Operation, failure: PortError) -> Ticket {
             ticket(done, Err(failure))
         }
     }
-}
-
-/// A read error that only concerns one event leaves the others alone.
-const fn is_damage(error: &ReadError) -> bool {
-    matches!(error, ReadError::Damaged { .. })
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use crate::codec::{EventRow, LogRow, Standing};
 use crate::keys;
 use crate::ledger::Ledger;
 use crate::shared::Shared;
-use crate::tables::{ReadError, Table, View, decoded, foreign_key, key_of, pair_of};
+use crate::tables::{
+    ReadError, Table, View, decoded, foreign_key, key_of, pair_of, unless_damaged,
+};
 use crate::writer::{MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
 
 #[async_trait]
@@ -32,7 +34,7 @@ impl EventStore for Ledger {
         now: Timestamp,
     ) -> Result<Option<EventDetail>, PortError> {
         let tenant = tenant.clone();
-        self.read(move |shared| detail(&shared.tables.view(), &tenant, id, now)).await
+        self.read(move |shared| detail(shared, &tenant, id, now)).await
     }
 
     async fn list(&self, tenant: &TenantId, query: ListQuery) -> Result<EventPage, PortError> {
@@ -61,18 +63,20 @@ fn summary(id: EventId, row: &EventRow, now: Timestamp) -> EventSummary {
 }
 
 fn detail(
-    view: &View<'_>,
+    shared: &Shared,
     tenant: &TenantId,
     id: EventId,
     now: Timestamp,
 ) -> Result<Option<EventDetail>, ReadError> {
+    let view = shared.tables.view();
     let Some(row) = view.event(tenant, id)? else { return Ok(None) };
     let payload = view.payload(tenant, id)?.ok_or_else(|| foreign_key(Table::Payloads))?;
-    let mut log: Vec<LoggedAttempt> = Vec::with_capacity(row.logged as usize);
+    let mut log: Vec<LoggedAttempt> = Vec::new();
     for guard in view.prefix(Table::Log, &keys::event(tenant, id)) {
         let (_, bytes) = pair_of(Table::Log, guard)?;
-        let line = decoded::<LogRow>(Table::Log, &bytes)?.attempt();
-        log.push(line.map_err(|_| foreign_key(Table::Log))?);
+        let line = decoded::<LogRow>(Table::Log, &bytes);
+        let line = line.and_then(|line| line.attempt().map_err(|_| foreign_key(Table::Log)));
+        log.extend(unless_damaged(line, id, shared)?);
     }
     let next_attempt_at = match row.standing {
         Standing::Timer { due } => Some(Timestamp::from_millis(due)),
@@ -93,7 +97,7 @@ fn page(shared: &Shared, tenant: &TenantId, query: &ListQuery) -> Result<EventPa
     let before = query.before.unwrap_or(EventId::MAX);
     // The largest id is a lawful one, but nobody begins a page behind it.
     let open = query.before.is_none();
-    let scan = Scan { view: &view, tenant, before, open };
+    let scan = Scan { shared, view: &view, tenant, before, open };
     let mut events = match query.status {
         None | Some(EventStatus::Delivered) => scan.rows(query)?,
         Some(EventStatus::Pending) => scan.pending(query)?,
@@ -109,6 +113,7 @@ fn page(shared: &Shared, tenant: &TenantId, query: &ListQuery) -> Result<EventPa
 
 /// A reading of one tenant's events, newest first, older than `before`.
 struct Scan<'a> {
+    shared: &'a Shared,
     view: &'a View<'a>,
     tenant: &'a TenantId,
     before: EventId,
@@ -146,7 +151,8 @@ impl Scan<'_> {
         let mut events = Vec::with_capacity(query.limit + 1);
         for id in ids {
             let id = id?;
-            let Some(row) = self.view.event(self.tenant, id)? else { continue };
+            let row = self.view.event_unless_damaged(self.tenant, id, self.shared)?;
+            let Some(row) = row else { continue };
             let event = summary(id, &row, query.now);
             if query.status.is_none_or(|status| status == event.status) {
                 events.push(event);

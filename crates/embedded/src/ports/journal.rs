@@ -14,7 +14,7 @@ use crate::codec::{FreshRow, TimerRow};
 use crate::keys;
 use crate::ledger::Ledger;
 use crate::shared::Shared;
-use crate::tables::{ReadError, Table, decoded, foreign_key, key_of, pair_of};
+use crate::tables::{ReadError, Table, decoded, foreign_key, key_of, pair_of, unless_damaged};
 use crate::writer::Operation;
 
 #[async_trait]
@@ -58,7 +58,9 @@ fn payload(shared: &Shared, key: &DeliveryKey) -> Result<Option<Bytes>, ReadErro
     if key.endpoint != EndpointId::DEFAULT {
         return Ok(None);
     }
-    shared.tables.payload(&keys::event(&key.tenant, key.event))
+    // A damaged one can be delivered no more, and must not hold up those that are read with it.
+    let read = shared.tables.payload(&keys::event(&key.tenant, key.event));
+    unless_damaged(read, key.event, shared).map(Option::flatten)
 }
 
 fn backlog(

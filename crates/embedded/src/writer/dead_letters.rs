@@ -3,8 +3,8 @@
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, TenantId, Timestamp};
 use posthaste_ports::{PortError, Requeued};
 
+use super::Writer;
 use super::settling::Step;
-use super::{Writer, is_damage};
 use crate::batch::Batch;
 use crate::codec::{EventRow, Standing};
 use crate::keys;
@@ -23,7 +23,7 @@ impl Writer {
             match self.requeue_one(tenant, *event, batch) {
                 Ok(true) => done.requeued += 1,
                 Ok(false) => done.failed += 1,
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     self.shared.damaged(&error, event);
                     done.failed += 1;
                 }
@@ -56,7 +56,7 @@ impl Writer {
         for (tenant, event) in events {
             let row = match dead(tenant, *event, batch) {
                 Ok(row) => row,
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     self.shared.damaged(&error, event);
                     continue;
                 }

@@ -3,7 +3,7 @@
 use posthaste_domain::{DeliveryKey, EndpointId, Resolution, Settlement, TenantId, Timestamp};
 use posthaste_ports::{PortError, Settled};
 
-use super::{Writer, is_damage};
+use super::Writer;
 use crate::batch::Batch;
 use crate::codec::{EventRow, FreshRow, LogRow, Standing, TimerRow, cause_number};
 use crate::keys;
@@ -48,7 +48,7 @@ impl Writer {
             let event = settlement.key.event;
             answers.push(match self.settle_one(settlement, batch) {
                 Ok(settled) => settled,
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     // Trying again would fail for ever and hold up what else is in the batch.
                     self.shared.damaged(&error, &event);
                     Settled::Superseded
@@ -192,7 +192,7 @@ impl Writer {
         for cut_off in cut_off {
             match self.interrupt_one(cut_off, batch) {
                 Ok(found) => counted += u64::from(found),
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     self.shared.damaged(&error, &cut_off.key.event);
                 }
                 Err(error) => return Err(error),
