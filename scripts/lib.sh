@@ -12,6 +12,8 @@ export PYTHONDONTWRITEBYTECODE=1
 # Exact version, so that a new release cannot break a build. Others on the machine are used if they are not older.
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_OLDEST=0.18.0 # the first ones cannot read our lock file's format
+# Exactly the version of the library in Cargo.toml: the two talk in a format that changes with each.
+GUNGRAUN_VERSION=0.20.0
 
 # Exit status of a step that could not run on this machine and said why (as automake and Meson have it).
 SKIPPED=77
@@ -29,6 +31,10 @@ deny_is_usable() {
     local version
     version=$(cargo-deny --version 2>/dev/null | awk '{ print $2 }')
     [ -n "$version" ] && not_older "$version" "$CARGO_DENY_OLDEST"
+}
+
+counter_is_usable() {
+    have valgrind && [ "$(gungraun-runner --version 2>/dev/null)" = "gungraun-runner $GUNGRAUN_VERSION" ]
 }
 
 # The first browser found that speaks Chromium's protocol.

@@ -39,19 +39,19 @@ const STEPS: u64 = 1_000;
 
 /// Counts on the day a limit was set.
 mod today {
-    pub(super) const STRIPE_1: u64 = 1;
-    pub(super) const STRIPE_2: u64 = 1;
-    pub(super) const STANDARD_1: u64 = 1;
-    pub(super) const STANDARD_2: u64 = 1;
-    pub(super) const SIGNING_KEY: u64 = 1;
-    pub(super) const EVENT_ID_TO_TEXT: u64 = 1;
-    pub(super) const EVENT_ID_OF_TEXT: u64 = 1;
-    pub(super) const TARGET: u64 = 1;
-    pub(super) const INGEST: u64 = 1;
+    pub(super) const STRIPE_1: u64 = 23_593;
+    pub(super) const STRIPE_2: u64 = 46_383;
+    pub(super) const STANDARD_1: u64 = 23_684;
+    pub(super) const STANDARD_2: u64 = 46_625;
+    pub(super) const SIGNING_KEY: u64 = 10_330;
+    pub(super) const EVENT_ID_TO_TEXT: u64 = 280;
+    pub(super) const EVENT_ID_OF_TEXT: u64 = 447;
+    pub(super) const TARGET: u64 = 7_731;
+    pub(super) const INGEST: u64 = 29_488;
     /// For a thousand steps.
-    pub(super) const STEPS_1: u64 = 1;
-    pub(super) const STEPS_10_000: u64 = 1;
-    pub(super) const STEPS_FAILING: u64 = 1;
+    pub(super) const STEPS_1: u64 = 3_177_286;
+    pub(super) const STEPS_10_000: u64 = 3_193_158;
+    pub(super) const STEPS_FAILING: u64 = 2_692_130;
 }
 
 /// Fails the run where more than a twentieth is added to `today`.
