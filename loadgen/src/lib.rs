@@ -1,0 +1,33 @@
+//! Measures a webhook system, honestly: an open-loop generator, a sink that verifies every
+//! delivery, an account of every event, and a verdict on the measurement itself.
+//!
+//! It shares only `posthaste-domain` with what it measures: the system is a process behind HTTP.
+//! The parts, in the order in which an event meets them:
+//!
+//! - [`scenario`]: what is asked for, in TOML.
+//! - [`schedule`] and [`pacer`]: when each event is due. Pure, in virtual time.
+//! - [`publish`]: sends it then, on raw sockets, without waiting for the answers of others.
+//! - [`sink`]: receives, checks and answers it as its tenant's receiver would.
+//! - [`account`]: knows what became of it, with two bits.
+//! - [`record`]: the recording of a run, and its files. What shows or compares runs reads these.
+//! - [`run`]: brings all of it together, and judges.
+
+pub mod account;
+pub mod chance;
+pub mod clock;
+pub mod control;
+pub mod exit;
+pub mod pacer;
+pub mod payload;
+pub mod publish;
+pub mod record;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod shared;
+pub mod sink;
+pub mod system;
+pub mod units;
+pub mod wire;
+
+pub mod cli;

@@ -1,0 +1,243 @@
+//! The course of a run.
+
+use std::future::pending;
+
+use anyhow::{Context as _, Result};
+use tokio::select;
+
+use super::chaos::{self, until};
+use super::collect::{Collector, Ends};
+use super::judge::judge;
+use super::observe::Observer;
+use super::prepare::Stage;
+use super::{Finished, Options};
+use crate::clock::{MILLISECOND, Nanos, SECOND};
+use crate::publish::{Publisher, pacer};
+use crate::record::{InvalidKind, Invalidity, Summary, write_summary};
+use crate::scenario::Stop;
+use crate::shared::{Window, lock};
+use crate::system;
+
+/// From the decision to begin to the first event: threads have started by then.
+const LEAD: Nanos = 50 * MILLISECOND;
+/// How often a summary of what there is so far is written.
+const SAVE_EVERY: Nanos = 10 * SECOND;
+
+/// How the load, or the drain after it, came to its end.
+#[derive(Debug)]
+enum Outcome {
+    /// As it should.
+    Whole,
+    /// Somebody pressed Ctrl-C, or sent SIGTERM.
+    Interrupted,
+    /// The system went away.
+    Broken(String),
+}
+
+/// Runs a scenario.
+pub(super) async fn conduct(options: Options, observer: &mut dyn Observer) -> Result<Finished> {
+    observer.begins(&options.scenario);
+    let mut interrupts = Interrupts::listen()?;
+    let stage = select! {
+        stage = Stage::set(options, observer) => stage?,
+        () = interrupts.next() => anyhow::bail!("interrupted before the load began"),
+    };
+    let mut summary = measure(&stage, observer, &mut interrupts).await?;
+    let Stage { sink, system, folder, .. } = stage;
+    if system.ended().is_none() {
+        observer.note("stopping the system");
+        match system.stop(Stop::Terminate).await {
+            Ok(ended) => observer.note(&format!("the system ended: {ended}")),
+            Err(error) => observer.note(&format!("the system had ended before: {error:#}")),
+        }
+    }
+    sink.stop()?;
+    summary.environment.load_average_after = crate::record::load_average();
+    write_summary(&folder, &summary).context("cannot write the summary")?;
+    observer.ends(&summary, &folder);
+    Ok(Finished { summary, folder })
+}
+
+/// Sends, waits, asks, and judges.
+async fn measure(
+    stage: &Stage,
+    observer: &mut dyn Observer,
+    interrupts: &mut Interrupts,
+) -> Result<Summary> {
+    let (shared, phases) = (&stage.shared, stage.scenario.phases);
+    let start = shared.clock.now() + LEAD;
+    let from = start + phases.warm_up;
+    shared.begin(Window { start, from, to: from + phases.measure });
+    let closed = stage.scenario.is_closed();
+    let lane = |lane| pacer(&stage.schedule, closed, shared, [lane, stage.lanes.into()]);
+    let mut publisher = Publisher::start(shared, &stage.settings, stage.lanes, lane)?;
+    let mut collector = Collector::new(stage, publisher.records.clone())?;
+    let done = chaos::Done::default();
+    let mut course = Course { stage, observer, collector: &mut collector, done: &done };
+    let outcome = course.follow(&mut publisher, interrupts).await;
+    shared.stop();
+    publisher.join()?;
+    course.tick();
+    let ends = Ends::now(stage, shared.clock.now());
+    let mut invalid = Vec::new();
+    let interrupted = match outcome {
+        Outcome::Whole => false,
+        Outcome::Interrupted => true,
+        Outcome::Broken(reason) => {
+            invalid.push(Invalidity { kind: InvalidKind::System, reason });
+            false
+        }
+    };
+    if !interrupted && invalid.is_empty() {
+        course.observer.note("asking the system for what is not delivered");
+        if let Err(error) = system::settle(&stage.system, &stage.tenants, shared).await {
+            let reason = format!("the system could not be asked for what it owes: {error:#}");
+            invalid.push(Invalidity { kind: InvalidKind::System, reason });
+        }
+    }
+    let mut summary = collector.summary(stage, &ends, done.records(shared));
+    collector.write_histograms(&stage.folder)?;
+    judge(&mut summary, &stage.scenario, invalid, interrupted);
+    if summary.account.missing > 0 && !interrupted {
+        let some = lock(&shared.account).missing(10);
+        summary.outcome.remarks.push(format!("the first missing events: {some:?}"));
+    }
+    Ok(summary)
+}
+
+/// A run on its way.
+struct Course<'r> {
+    stage: &'r Stage,
+    observer: &'r mut dyn Observer,
+    collector: &'r mut Collector,
+    done: &'r chaos::Done,
+}
+
+impl Course<'_> {
+    /// Follows the load and the drain to their end.
+    async fn follow(&mut self, publisher: &mut Publisher, interrupts: &mut Interrupts) -> Outcome {
+        let (stage, done) = (self.stage, self.done);
+        let (shared, clock) = (&*stage.shared, stage.shared.clock);
+        let window = shared.window();
+        let chaos = chaos::carry_out(&stage.scenario.chaos, &stage.system, shared, done);
+        tokio::pin!(chaos);
+        let mut chaos_over = false;
+        let mut tick = window.start + stage.scenario.interval;
+        let deadline = window.to.saturating_add(stage.scenario.phases.drain);
+        let mut announced = None;
+        loop {
+            let phase = self.announce(announced, clock.now(), &window);
+            announced = Some(phase);
+            let drained = async {
+                if chaos_over && phase == Phase::Drain {
+                    publisher.finished().await;
+                    shared.drained().await;
+                } else {
+                    pending().await
+                }
+            };
+            select! {
+                () = until(&clock, tick) => {
+                    self.tick();
+                    tick += stage.scenario.interval;
+                    if let Some(ended) = stage.system.ended().filter(|_| !done.is_down()) {
+                        let words = stage.system.last_words();
+                        return Outcome::Broken(format!("the system ended: {ended}; {words}"));
+                    }
+                }
+                () = until(&clock, phase.end(&window)), if phase != Phase::Drain => {}
+                outcome = &mut chaos, if !chaos_over => match outcome {
+                    Ok(()) => chaos_over = true,
+                    Err(error) => return Outcome::Broken(format!("{error:#}")),
+                },
+                () = drained => return Outcome::Whole,
+                () = until(&clock, deadline) => return Outcome::Whole,
+                () = interrupts.next() => return Outcome::Interrupted,
+            }
+        }
+    }
+
+    /// Says which phase it is, where it has changed, and notes what must be noted then.
+    fn announce(&mut self, before: Option<Phase>, now: Nanos, window: &Window) -> Phase {
+        let phase = Phase::at(now, window);
+        if before != Some(phase) {
+            self.observer.phase(phase.name());
+            match phase {
+                Phase::WarmUp => {}
+                Phase::Measure => self.collector.measure_begins(self.stage),
+                Phase::Drain => self.collector.load_ends(self.stage),
+            }
+        }
+        phase
+    }
+
+    /// An interval is over.
+    fn tick(&mut self) {
+        let snapshot = self.collector.tick(self.stage);
+        self.observer.interval(&snapshot);
+        if self.collector.is_save_due(SAVE_EVERY) {
+            let ends = Ends::now(self.stage, self.stage.shared.clock.now());
+            let records = self.done.records(&self.stage.shared);
+            let mut summary = self.collector.summary(self.stage, &ends, records);
+            judge(&mut summary, &self.stage.scenario, Vec::new(), true);
+            // The final one is what must be written; its failure is told.
+            _ = write_summary(&self.stage.folder, &summary);
+        }
+    }
+}
+
+/// The parts of a run, as they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Measure,
+    Drain,
+}
+
+impl Phase {
+    const fn at(now: Nanos, window: &Window) -> Self {
+        if now < window.from {
+            Self::WarmUp
+        } else if now < window.to {
+            Self::Measure
+        } else {
+            Self::Drain
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WarmUp => "warm-up",
+            Self::Measure => "measure",
+            Self::Drain => "drain",
+        }
+    }
+
+    const fn end(self, window: &Window) -> Nanos {
+        match self {
+            Self::WarmUp => window.from,
+            Self::Measure | Self::Drain => window.to,
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+#[derive(Debug)]
+struct Interrupts {
+    int: tokio::signal::unix::Signal,
+    term: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+        }
+    }
+}

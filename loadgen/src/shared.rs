@@ -1,0 +1,238 @@
+//! What generator and sink share: the clock, the workload, the account, and the moments that the
+//! run turns on.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::account::Account;
+use crate::chance::{Weighted, mix};
+use crate::clock::{Clock, Nanos};
+use crate::payload::{Payloads, Tag};
+use crate::scenario::Scenario;
+
+/// Takes a lock. One that a panicking thread left is taken as it is: the panic ends the run, and
+/// what was counted until then is still shown.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is sent by whom, decided by an event's number alone.
+#[derive(Debug)]
+pub struct Workload {
+    /// In every payload of the run.
+    pub run: u32,
+    /// The payloads.
+    pub payloads: Payloads,
+    tenants: Weighted,
+    seed: u64,
+    /// The group of each tenant.
+    pub groups: Vec<u8>,
+}
+
+impl Workload {
+    /// The workload of a scenario.
+    ///
+    /// # Errors
+    /// Where the payloads cannot be had.
+    pub fn prepare(scenario: &Scenario, run: u32) -> anyhow::Result<Self> {
+        let (mut weights, mut groups) = (Vec::new(), Vec::new());
+        for (index, group) in scenario.groups.iter().enumerate() {
+            let ranks = 1..=group.count;
+            let zipf = ranks.map(|rank| f64::from(rank).powf(-group.zipf)).collect::<Vec<_>>();
+            let total: f64 = zipf.iter().sum();
+            weights.extend(zipf.iter().map(|weight| weight * group.share / total));
+            groups.resize(weights.len(), u8::try_from(index).unwrap_or(u8::MAX));
+        }
+        let tenants = Weighted::try_new(&weights)
+            .ok_or_else(|| anyhow::anyhow!("the tenants' shares add up to nothing"))?;
+        let payloads = Payloads::prepare(&scenario.payload, scenario.seed)?;
+        Ok(Self { run, payloads, tenants, seed: mix(scenario.seed, 0x7465_6E61), groups })
+    }
+
+    /// Whose event this is.
+    #[must_use]
+    pub fn tenant(&self, sequence: u64) -> u32 {
+        self.tenants.pick(mix(self.seed, sequence))
+    }
+
+    /// The tag of an event.
+    #[must_use]
+    pub fn tag(&self, sequence: u64, due: Nanos) -> Tag {
+        Tag { run: self.run, sequence, due, tenant: self.tenant(sequence) }
+    }
+}
+
+/// The moments between which events belong to the measure phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When the load begins.
+    pub start: Nanos,
+    /// When what is sent begins to count.
+    pub from: Nanos,
+    /// When the load ends.
+    pub to: Nanos,
+}
+
+/// The number of phases that events can belong to.
+pub const PHASES: usize = 2;
+
+impl Window {
+    /// The phase of an event that is due then: 0 warm-up, 1 measure.
+    #[must_use]
+    pub const fn phase(&self, due: Nanos) -> usize {
+        (due >= self.from) as usize
+    }
+
+    /// The part of a span that lies in the measure phase.
+    #[must_use]
+    pub fn overlap(&self, from: Nanos, to: Nanos) -> Nanos {
+        to.min(self.to).saturating_sub(from.max(self.from))
+    }
+}
+
+/// The first time that something happens after somebody began to wait for it.
+#[derive(Debug, Default)]
+pub struct Mark(AtomicU64);
+
+const IDLE: u64 = 0;
+const ARMED: u64 = 1;
+
+impl Mark {
+    /// Waits for the next time.
+    pub fn arm(&self) {
+        self.0.store(ARMED, Ordering::SeqCst);
+    }
+
+    /// It has happened; costs one read when nobody waits.
+    pub fn note(&self, now: Nanos) {
+        if self.0.load(Ordering::Relaxed) == ARMED {
+            // Fails only where another thread was first.
+            _ = self.0.compare_exchange(ARMED, now, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+
+    /// When it happened, if it has.
+    #[must_use]
+    pub fn seen(&self) -> Option<Nanos> {
+        match self.0.load(Ordering::SeqCst) {
+            IDLE | ARMED => None,
+            at => Some(at),
+        }
+    }
+}
+
+/// Shared by all threads of a run.
+#[derive(Debug)]
+pub struct Shared {
+    /// The time.
+    pub clock: Clock,
+    /// What is sent.
+    pub workload: Workload,
+    /// What became of it.
+    pub account: Mutex<Account>,
+    window: OnceLock<Window>,
+    /// The first 201 after a restart.
+    pub accepted: Mark,
+    /// The first delivery after a restart.
+    pub delivered: Mark,
+    /// Whether the load has been told to end early.
+    stopped: AtomicBool,
+    /// Whether somebody waits for the backlog to be gone.
+    draining: AtomicBool,
+    drained: Notify,
+}
+
+impl Shared {
+    /// For a run of `scenario`.
+    #[must_use]
+    pub fn new(clock: Clock, workload: Workload, scenario: &Scenario) -> Self {
+        let account = Account::new(scenario.tenant_count(), scenario.validity.late_after);
+        Self {
+            clock,
+            workload,
+            account: Mutex::new(account),
+            window: OnceLock::new(),
+            accepted: Mark::default(),
+            delivered: Mark::default(),
+            stopped: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Says when the load begins and what counts; once.
+    pub fn begin(&self, window: Window) {
+        // A second call would be a second load of one run, which there is not.
+        _ = self.window.set(window);
+    }
+
+    /// When the load begins and what counts; before [`Shared::begin`] nothing does.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        let never = Window { start: Nanos::MAX, from: Nanos::MAX, to: Nanos::MAX };
+        self.window.get().copied().unwrap_or(never)
+    }
+
+    /// Ends the load as soon as may be.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the load is to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// A delivery was taken: wakes who waits for the last one.
+    pub(crate) fn settled(&self, backlog: u64) {
+        if backlog == 0 && self.draining.load(Ordering::Relaxed) {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Waits until everything accepted has been delivered. To be asked when nothing is sent any
+    /// more.
+    pub async fn drained(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        loop {
+            let waiting = self.drained.notified();
+            tokio::pin!(waiting);
+            // From here on no wake-up is missed, so the look comes after it.
+            waiting.as_mut().enable();
+            if lock(&self.account).backlog() == 0 {
+                return;
+            }
+            waiting.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_tells_phases_apart() {
+        let window = Window { start: 10, from: 20, to: 30 };
+        assert_eq!([10, 19, 20, 29].map(|due| window.phase(due)), [0, 0, 1, 1]);
+        assert_eq!(window.overlap(0, 100), 10);
+        assert_eq!(window.overlap(25, 27), 2);
+        assert_eq!((window.overlap(0, 20), window.overlap(30, 40)), (0, 0));
+    }
+
+    #[test]
+    fn a_mark_keeps_the_first_time_only() {
+        let mark = Mark::default();
+        mark.note(5);
+        assert_eq!(mark.seen(), None, "nobody waited");
+        mark.arm();
+        mark.note(7);
+        mark.note(9);
+        assert_eq!(mark.seen(), Some(7));
+        mark.arm();
+        assert_eq!(mark.seen(), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! A child process, and what the kernel knows of a process.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::clock::Nanos;
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Nanos,
+    /// Processor time in the kernel.
+    pub system: Nanos,
+    /// Resident memory now.
+    pub resident: u64,
+    /// The most resident memory so far.
+    pub peak: u64,
+}
+
+impl Usage {
+    /// This process, and then that one.
+    #[must_use]
+    pub fn followed_by(&self, next: &Self) -> Self {
+        Self {
+            user: self.user + next.user,
+            system: self.system + next.system,
+            resident: next.resident,
+            peak: self.peak.max(next.peak),
+        }
+    }
+
+    /// The time between two looks.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            ..*self
+        }
+    }
+}
+
+/// What a process has used so far; `self` for this one. `None` where there is no such process.
+#[must_use]
+pub fn usage_of(process: &str) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Fields count from behind the name, which may hold spaces and brackets.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+    let mut ticks = || Some(fields.next()?.parse::<u64>().ok()? * tick);
+    let (user, system) = (ticks()?, ticks()?);
+    // A process that has ended has no memory any more.
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    let (resident, peak) = (bytes("VmRSS:").unwrap_or(0), bytes("VmHWM:").unwrap_or(0));
+    Some(Usage { user, system, resident, peak })
+}
+
+/// How long this process's threads have waited for a processor, and how often they got one.
+#[must_use]
+pub fn own_scheduling() -> (Nanos, u64) {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let one = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let mut numbers = text.split_whitespace().skip(1).map(str::parse::<u64>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    tasks.filter_map(one).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1))
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended(ExitStatus);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A child process; killed when dropped.
+#[derive(Debug)]
+pub(super) struct Child {
+    child: std::process::Child,
+    pid: Pid,
+    /// Becomes readable when the process ends.
+    handle: AsyncFd<OwnedFd>,
+    /// The last look at its memory, which is gone when it ends.
+    last: Usage,
+}
+
+impl Child {
+    /// Watches a process that was just started; must be called in a runtime.
+    #[expect(deprecated, reason = "for an OwnedFd it is sound, and what replaces it is unsafe")]
+    pub(super) fn new(child: std::process::Child) -> Result<Self> {
+        let pid = Pid::from_child(&child);
+        let handle = pidfd_open(pid, PidfdFlags::NONBLOCK).context("cannot watch the process")?;
+        let handle = AsyncFd::with_interest(handle, Interest::READABLE)?;
+        Ok(Self { child, pid, handle, last: Usage::default() })
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        self.last = usage_of(&self.id().to_string()).unwrap_or(self.last);
+        Ok(kill_process(self.pid, signal)?)
+    }
+
+    /// Waits until it has ended. It stays a zombie, so that its times can be read.
+    pub(super) async fn exited(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.handle.readable().await?;
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if waitid(WaitId::Pid(self.pid), options)?.is_some() {
+                return Ok(());
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// How it ended, and all that it used, to the last moment.
+    pub(super) fn reap(mut self) -> io::Result<(Ended, Usage)> {
+        let last = usage_of(&self.id().to_string()).unwrap_or_default();
+        let usage = Usage { resident: 0, peak: self.last.peak, ..last };
+        Ok((Ended(self.child.wait()?), usage))
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<Ended> {
+        self.child.try_wait().ok().flatten().map(Ended)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Fails only where the process has ended already.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn this_process_uses_something() {
+        let usage = usage_of("self").unwrap();
+        assert!(usage.resident > 1_000_000 && usage.peak >= usage.resident);
+        assert!(own_scheduling().1 > 0);
+        assert_eq!(usage_of("0"), None);
+    }
+
+    #[test]
+    fn a_process_and_its_successor_add_up() {
+        let one = Usage { user: 1, system: 2, resident: 30, peak: 40 };
+        let two = Usage { user: 10, system: 20, resident: 3, peak: 4 };
+        let sum = Usage { user: 11, system: 22, resident: 3, peak: 40 };
+        assert_eq!(one.followed_by(&two), sum);
+        assert_eq!(sum.since(&one), Usage { user: 10, system: 20, ..sum });
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_is_noticed_and_reaped() {
+        let mut child = Child::new(Command::new("sleep").arg("600").spawn().unwrap()).unwrap();
+        assert!(child.ended().is_none());
+        child.signal(Signal::KILL).unwrap();
+        child.exited().await.unwrap();
+        let (ended, _) = child.reap().unwrap();
+        assert!(ended.to_string().contains('9'), "{ended}");
+    }
+}
