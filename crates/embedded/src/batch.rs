@@ -141,13 +141,12 @@ impl Batch {
     /// of them. Rows and their removals vanish together before they are written out, and how far
     /// that was is not said: a single retry pinned every journal from then on. This row stays.
     fn mark_tides(&mut self) {
-        for table in Table::ALL {
-            let takes = |(of, _, write): &(Table, Slice, Write)| {
-                *of == table && !matches!(write, Write::Insert(_))
-            };
-            if self.writes.iter().any(takes) {
-                self.insert_key(table, TIDE_KEY);
-            }
+        let mut taken_from = [false; Table::ALL.len()];
+        for (table, _, write) in &self.writes {
+            taken_from[*table as usize] |= !matches!(write, Write::Insert(_));
+        }
+        for table in Table::ALL.into_iter().filter(|table| taken_from[*table as usize]) {
+            self.insert_key(table, TIDE_KEY);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
+use fjall::Guard;
 use posthaste_domain::{EndpointId, EventId, EventStatus, TenantId, Timestamp};
 use posthaste_ports::{
     Acceptance, EventDetail, EventPage, EventStore, EventSummary, ListQuery, LoggedAttempt,
@@ -121,63 +122,74 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The ids of a keyspace whose keys are `prefix` and an event id, newest first.
-    fn ids(
-        &self,
-        table: Table,
-        prefix: Vec<u8>,
-    ) -> impl Iterator<Item = Result<EventId, ReadError>> {
-        let at = prefix.len();
-        let mut end = prefix.clone();
+    /// The rows of a keyspace whose keys are `prefix` and an event id, newest first.
+    fn newest(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = Guard> {
+        let mut end = prefix.to_vec();
         end.extend_from_slice(&self.before.as_u128().to_be_bytes());
         if self.open {
             // Longer than any key with this id: the id itself is in.
             end.push(0);
         }
-        let found = self.view.range(table, prefix..end).rev();
-        found.map(move |guard| {
-            let key = key_of(table, guard)?;
-            let id = key.get(at..).and_then(|id| id.try_into().ok()).map(u128::from_be_bytes);
-            id.map(EventId::from_u128).ok_or_else(|| foreign_key(table))
+        self.view.range(table, prefix.to_vec()..end).rev()
+    }
+
+    /// Events by a keyspace that only names them.
+    fn named(&self, table: Table, prefix: &[u8], query: &ListQuery) -> Found {
+        collect(query, self.newest(table, prefix), |guard| {
+            let id = id_of(table, prefix, &key_of(table, guard)?)?;
+            let row = self.view.event_unless_damaged(self.tenant, id, self.shared)?;
+            Ok(row.map(|row| (id, row)))
         })
     }
 
-    /// Summaries of these ids as far as the query wants them, and one more.
-    fn collect(
-        &self,
-        ids: impl Iterator<Item = Result<EventId, ReadError>>,
-        query: &ListQuery,
-    ) -> Result<Vec<EventSummary>, ReadError> {
-        let mut events = Vec::with_capacity(query.limit + 1);
-        for id in ids {
-            let id = id?;
-            let row = self.view.event_unless_damaged(self.tenant, id, self.shared)?;
-            let Some(row) = row else { continue };
-            let event = summary(id, &row, query.now);
-            if query.status.is_none_or(|status| status == event.status) {
-                events.push(event);
-                if events.len() > query.limit {
-                    break;
-                }
-            }
-        }
-        Ok(events)
+    fn rows(&self, query: &ListQuery) -> Found {
+        let (table, prefix) = (Table::Rows, keys::tenant_prefix(self.tenant));
+        collect(query, self.newest(table, &prefix), |guard| {
+            let (key, bytes) = pair_of(table, guard)?;
+            let id = id_of(table, &prefix, &key)?;
+            let row = unless_damaged(decoded(table, &bytes), id, self.shared)?;
+            Ok(row.map(|row| (id, row)))
+        })
     }
 
-    fn rows(&self, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
-        self.collect(self.ids(Table::Rows, keys::tenant_prefix(self.tenant)), query)
-    }
-
-    fn marked(&self, mark: u8, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
-        self.collect(self.ids(Table::Marks, keys::mark_prefix(mark, self.tenant)), query)
+    fn marked(&self, mark: u8, query: &ListQuery) -> Found {
+        self.named(Table::Marks, &keys::mark_prefix(mark, self.tenant), query)
     }
 
     /// What is fresh, and retries that are due.
-    fn pending(&self, query: &ListQuery) -> Result<Vec<EventSummary>, ReadError> {
+    fn pending(&self, query: &ListQuery) -> Found {
         let fresh = keys::fresh_prefix(self.tenant, EndpointId::DEFAULT);
-        let mut events = self.collect(self.ids(Table::Fresh, fresh), query)?;
+        let mut events = self.named(Table::Fresh, &fresh, query)?;
         events.extend(self.marked(MARK_FAILED, query)?);
         events.sort_by_key(|event| Reverse(event.id));
         Ok(events)
     }
+}
+
+type Found = Result<Vec<EventSummary>, ReadError>;
+
+/// Summaries of what `read` makes of rows, as far as the query wants them, and one more.
+fn collect(
+    query: &ListQuery,
+    rows: impl Iterator<Item = Guard>,
+    read: impl Fn(Guard) -> Result<Option<(EventId, EventRow)>, ReadError>,
+) -> Found {
+    let mut events = Vec::with_capacity(query.limit.min(100) + 1);
+    for guard in rows {
+        let Some((id, row)) = read(guard)? else { continue };
+        let event = summary(id, &row, query.now);
+        if query.status.is_none_or(|status| status == event.status) {
+            events.push(event);
+            if events.len() > query.limit {
+                break;
+            }
+        }
+    }
+    Ok(events)
+}
+
+/// The event id that ends a key.
+fn id_of(table: Table, prefix: &[u8], key: &[u8]) -> Result<EventId, ReadError> {
+    let id = key.strip_prefix(prefix).and_then(|id| id.try_into().ok()).map(u128::from_be_bytes);
+    id.map(EventId::from_u128).ok_or_else(|| foreign_key(table))
 }

@@ -108,6 +108,42 @@ fn a_busy_worker_is_never_stuck() {
     ended.recv_timeout(Duration::from_secs(30)).expect("memtables are written out");
 }
 
+/// A disk that does not keep up holds up the writer, not memory; and lets go of it.
+#[test]
+#[expect(clippy::await_holding_lock, reason = "only the store's worker waits for it")]
+fn what_cannot_be_written_out_holds_up_the_writer() {
+    const TASKS: u64 = 8;
+    let home = home();
+    let settings = Settings { memtable_bytes: 1, ..settings(&home) };
+    run(open(settings), async |ledger| {
+        let rows = ledger.shared.tables.keyspace(Table::Rows).clone();
+        let busy = rows.tree.get_flush_lock();
+        let mut load = JoinSet::new();
+        for task in 0..TASKS {
+            let ledger = ledger.clone();
+            load.spawn(async move {
+                for n in 0..4_000 {
+                    let entropy = u128::from((task << 32) | n);
+                    let new = event("acme", Timestamp::from_millis(100), entropy);
+                    ledger.accept(vec![new]).await.unwrap();
+                }
+            });
+        }
+        while !ledger.shared.tables.has_overfull() || ledger.stats().queued < TASKS - 1 {
+            tokio::task::yield_now().await;
+        }
+        let commits = ledger.stats().commits;
+        for _ in 0..30_000 {
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        }
+        // One was under way when the memtable became too large.
+        assert!(ledger.stats().commits <= commits + 1, "the writer goes on");
+        drop(busy);
+        load.join_all().await;
+    });
+}
+
 /// Waits for so many commits.
 async fn commits(ledger: &Ledger, more: u64) {
     let until = ledger.stats().commits + more;
