@@ -351,6 +351,10 @@ pub struct Little {
     pub seconds_mean: f64,
     /// How far `rate * seconds_mean` is from `in_flight_mean`, as a fraction of it.
     pub deviation: f64,
+    /// How much of the time in flight of the measure phase's events lies outside of it, and of
+    /// others' inside, as a fraction: near 0 in a steady state, large where a queue grew.
+    #[serde(default)]
+    pub unsteadiness: f64,
     /// Whether there were enough events to judge.
     pub judged: bool,
 }

@@ -1,7 +1,7 @@
 //! What generator and sink share: the clock, the workload, the account, and the moments that the
 //! run turns on.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
@@ -17,6 +17,9 @@ use crate::scenario::Scenario;
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Low enough to be served before what is not nice at all.
+const NICE: i32 = -10;
 
 /// What is sent by whom, decided by an event's number alone.
 #[derive(Debug)]
@@ -137,6 +140,8 @@ pub struct Shared {
     pub accepted: Mark,
     /// The first delivery after a restart.
     pub delivered: Mark,
+    raised_priority: bool,
+    nice: AtomicI32,
     /// Whether the load has been told to end early.
     stopped: AtomicBool,
     /// Whether somebody waits for the backlog to be gone.
@@ -156,10 +161,27 @@ impl Shared {
             window: OnceLock::new(),
             accepted: Mark::default(),
             delivered: Mark::default(),
+            raised_priority: scenario.generator.raised_priority,
+            nice: AtomicI32::new(0),
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         }
+    }
+
+    /// Serves this thread before the system under test, where the scenario wants it and this
+    /// process may: only threads of the generator and the sink call it, so that the system does
+    /// not inherit it.
+    pub(crate) fn raise_priority(&self) {
+        if self.raised_priority && rustix::process::setpriority_process(None, NICE).is_ok() {
+            self.nice.store(NICE, Ordering::Relaxed);
+        }
+    }
+
+    /// The nice value of the generator's threads.
+    #[must_use]
+    pub fn nice(&self) -> i32 {
+        self.nice.load(Ordering::Relaxed)
     }
 
     /// Says when the load begins and what counts; once.

@@ -201,6 +201,7 @@ fn receive(
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<()> {
+    local.receiver.shared.raise_priority();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot make a runtime")?;
     let local = std::rc::Rc::new(local);
@@ -232,3 +233,6 @@ fn receive(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,7 @@ impl Lane {
         record: Arc<Mutex<Outbound>>,
         pacer: Pacer,
     ) -> Result<()> {
+        shared.raise_priority();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot make a runtime")?;
         let lane = Rc::new(Self {

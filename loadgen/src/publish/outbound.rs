@@ -39,8 +39,11 @@ pub struct Outbound {
     pub abandoned: u64,
     /// 201s in the measure phase, whenever their events were due.
     pub accepted_in_window: u64,
-    /// Time in flight of events that got another answer than 201, or none.
+    /// Time in flight of the measure phase's events that got another answer than 201, or none.
     pub other_in_flight: Nanos,
+    /// Events of the measure phase without an answer, summed over time, to the last answer.
+    pub measured_in_flight_time: f64,
+    measured_in_flight: u64,
     /// Events without an answer now.
     pub in_flight: u64,
     /// The most of them at one moment.
@@ -69,6 +72,8 @@ impl Outbound {
             abandoned: 0,
             accepted_in_window: 0,
             other_in_flight: 0,
+            measured_in_flight_time: 0.0,
+            measured_in_flight: 0,
             in_flight: 0,
             in_flight_peak: 0,
             in_flight_time: 0.0,
@@ -86,6 +91,7 @@ impl Outbound {
         record(&mut self.lag[phase], lag);
         record(&mut self.lag_now, lag);
         if phase == 1 {
+            self.measured_in_flight += 1;
             self.asked += 1;
             self.sent_in_time += u64::from(now < window.to);
         }
@@ -100,6 +106,8 @@ impl Outbound {
     ) {
         self.flow(now, window);
         self.in_flight -= 1;
+        let is_measured = window.phase(due) == 1;
+        self.measured_in_flight -= u64::from(is_measured);
         match outcome {
             Ok(status) => *self.answers.entry(status).or_default() += 1,
             Err(reason) => *self.cut_off.entry(reason).or_default() += 1,
@@ -109,13 +117,15 @@ impl Outbound {
             record(&mut self.publish[window.phase(due)], latency);
             record(&mut self.publish_now, latency);
             self.accepted_in_window += u64::from((window.from..window.to).contains(&now));
-        } else {
-            self.other_in_flight += window.overlap(sent, now);
+        } else if is_measured {
+            self.other_in_flight += now.saturating_sub(sent);
         }
     }
 
     /// Time has passed with as many in flight as there are.
     fn flow(&mut self, now: Nanos, window: &Window) {
+        let passed = now.saturating_sub(self.changed) as f64;
+        self.measured_in_flight_time += self.measured_in_flight as f64 * passed;
         self.in_flight_time += self.in_flight as f64 * window.overlap(self.changed, now) as f64;
         self.changed = now;
     }

@@ -26,6 +26,10 @@ pub struct Environment {
     pub commit: Option<String>,
     /// How this program was built: `release` or `debug`.
     pub build: String,
+    /// The nice value of the generator's threads. Below 0, the generator is served before the
+    /// system, as one on a machine of its own would be.
+    #[serde(default)]
+    pub generator_nice: i32,
     /// The load average of 1, 5 and 15 minutes when the run began.
     pub load_average_before: [f64; 3],
     /// The same at its end.

@@ -15,9 +15,9 @@ use crate::account::Totals;
 use crate::clock::{Nanos, seconds};
 use crate::publish::Outbound;
 use crate::record::{
-    Answers, ChaosRecord, Drain, Fairness, GroupRecord, HlogWriter, Interval, LatencySet, Little,
-    Load, Outcome, PhaseRecord, ProcessRecord, ProcessSample, Quantiles, Run, SCHEMA,
-    ScenarioRecord, Summary, TenantRecord, Verdict, histogram, write_hgrm,
+    Answers, ChaosRecord, Drain, Environment, Fairness, GroupRecord, HlogWriter, Interval,
+    LatencySet, Little, Load, Outcome, PhaseRecord, ProcessRecord, ProcessSample, Quantiles, Run,
+    SCHEMA, ScenarioRecord, Summary, TenantRecord, Verdict, histogram, write_hgrm,
 };
 use crate::shared::lock;
 use crate::sink::Inbound;
@@ -277,7 +277,10 @@ impl Collector {
                 tenants: scenario.tenant_count(),
                 endpoints: scenario.groups.iter().map(|group| group.endpoints).sum(),
             },
-            environment: stage.environment.clone(),
+            environment: Environment {
+                generator_nice: stage.shared.nice(),
+                ..stage.environment.clone()
+            },
             outcome: Outcome {
                 verdict: Verdict::Interrupted,
                 exit_code: Verdict::Interrupted.exit_code(),
@@ -413,24 +416,26 @@ impl Collector {
         }
     }
 
-    /// L = λ·W, each side from other counts: in flight summed over time, and the histograms.
+    /// L = λ·W, each side from other counts: in flight as counted at every change, and what the
+    /// histograms hold. Over the same events, so that those at the phase's ends do not matter.
     fn little(&self, stage: &Stage, measure: &LatencySet) -> Little {
-        let (mut in_flight, mut other) = (0.0, 0);
+        let (mut counted, mut other, mut in_window) = (0.0, 0, 0.0);
         for lane in &self.lanes {
             let lane = lock(lane);
-            in_flight += lane.in_flight_time;
+            counted += lane.measured_in_flight_time;
             other += lane.other_in_flight;
+            in_window += lane.in_flight_time;
         }
         let length = stage.scenario.phases.measure as f64;
         let count = measure.publish.len();
         let each = (measure.publish.mean() - measure.lag.mean()).max(0.0);
         let spent = if count == 0 { 0.0 } else { count as f64 * each } + other as f64;
-        let (counted, expected) = (in_flight / length, spent / length);
         Little {
-            in_flight_mean: counted,
+            in_flight_mean: counted / length,
             rate: count as f64 / (length / 1e9),
             seconds_mean: ratio(spent, count as f64) / 1e9,
-            deviation: ratio((counted - expected).abs(), counted.max(expected)),
+            deviation: ratio((counted - spent).abs(), counted.max(spent)),
+            unsteadiness: ratio((counted - in_window).abs(), counted.max(in_window)),
             judged: count >= LITTLE_EVENTS_MIN,
         }
     }

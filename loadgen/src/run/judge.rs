@@ -6,6 +6,9 @@ use crate::record::{GateResult, InvalidKind, Invalidity, Summary, Verdict};
 use crate::scenario::{STATISTICS, Scenario};
 use crate::units::{show_count, show_duration};
 
+/// From here on a reader is told that there was no steady state.
+const UNSTEADY: f64 = 0.1;
+
 /// Gives the summary its verdict. `found` is what the run itself has found to be wrong.
 pub(super) fn judge(
     summary: &mut Summary,
@@ -132,7 +135,7 @@ fn little(summary: &Summary, scenario: &Scenario) -> Option<Invalidity> {
     }
     let reason = format!(
         "Little's law is off by {:.1}%: {:.2} in flight on average, but {:.1}/s of {:.2} ms each \
-         make {:.2}; either figures contradict each other, or there was no steady state",
+         make {:.2}: figures contradict each other",
         little.deviation * 100.0,
         little.in_flight_mean,
         little.rate,
@@ -161,6 +164,13 @@ fn remarks(summary: &Summary) -> Vec<String> {
     }
     if !summary.little.judged {
         remarks.push("too few events to judge by Little's law".to_owned());
+    }
+    if summary.little.judged && summary.little.unsteadiness > UNSTEADY {
+        remarks.push(format!(
+            "no steady state: {:.0}% of the time in flight belongs to events at the ends of the \
+             measure phase",
+            summary.little.unsteadiness * 100.0
+        ));
     }
     if summary.account.owed > 0 {
         let owed = show_count(summary.account.owed);

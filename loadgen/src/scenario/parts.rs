@@ -246,6 +246,9 @@ pub struct GeneratorPlan {
     pub keep_alive: bool,
     /// How long an answer is waited for.
     pub answer_timeout: Nanos,
+    /// Whether generator and sink are served before the system, where this process may ask for
+    /// it: on one machine they would otherwise be late whenever the system is busy.
+    pub raised_priority: bool,
 }
 
 impl GeneratorPlan {
@@ -256,6 +259,7 @@ impl GeneratorPlan {
             in_flight_max: small(section.number("in-flight-max", 2048, 1..=60_000)),
             keep_alive: section.flag("keep-alive", true),
             answer_timeout: section.duration("answer-timeout", 30 * SECOND, MILLISECOND..=DAY),
+            raised_priority: section.flag("raised-priority", true),
         };
         section.finish();
         plan
