@@ -80,7 +80,11 @@ fn forward(listen: &str, target: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "threads hold connections; nothing is to be saved")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "threads hold connections; nothing is to be saved"
+)]
 fn end() -> ! {
     process::exit(0)
 }

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::compare::{Ab, Compare};
 use crate::exit;
+use crate::live::Live;
 use crate::record::Verdict;
+use crate::report::{self, Report};
 use crate::run::{self, Observer, Options, Plain};
 use crate::scenario::{Problems, Scenario, explain, names, resolve};
 
@@ -33,6 +36,12 @@ pub struct Arguments {
 enum Command {
     /// Run a scenario and say what came of it
     Run(Run),
+    /// Make the report of a run again, as a page and as Markdown
+    Report(Report),
+    /// Say whether one run, or folder of runs, is better or worse than another
+    Compare(Compare),
+    /// Run two programs in turns on this machine, and say which is better
+    Ab(Ab),
     /// Look whether scenarios can be run, without running them
     Check {
         /// Names or files [default: all that come with the program]
@@ -72,6 +81,9 @@ struct Run {
     /// Print the result only
     #[arg(long)]
     quiet: bool,
+    /// Print lines, in a terminal too, instead of the live view
+    #[arg(long, conflicts_with = "quiet")]
+    plain: bool,
 }
 
 /// Does what the command line says; gives the exit code.
@@ -79,6 +91,9 @@ struct Run {
 pub fn execute(arguments: Arguments) -> u8 {
     match arguments.command {
         Command::Run(run) => execute_run(run),
+        Command::Report(report) => report.execute().unwrap_or_else(misuse),
+        Command::Compare(compare) => compare.execute().unwrap_or_else(misuse),
+        Command::Ab(ab) => ab.execute().unwrap_or_else(|error| fail(&error)),
         Command::Check { scenarios, set } => check(&scenarios, &set),
         Command::Explain { scenario: None, .. } => list(),
         Command::Explain { scenario: Some(scenario), set } => match load(&scenario, &set) {
@@ -108,12 +123,25 @@ fn execute_run(run: Run) -> u8 {
     if run.payloads.is_some() {
         scenario.payload.file = run.payloads;
     }
-    let output = io::stdout();
-    let mut plain = if run.quiet { Plain::quiet(output) } else { Plain::new(output) };
+    let mut observer = observer(run.quiet, run.plain);
     let options = Options { scenario, out: run.out, binary: run.binary };
-    match run::run(options, &mut plain as &mut dyn Observer) {
-        Ok(finished) => finished.summary.outcome.verdict.exit_code(),
+    match run::run(options, &mut *observer) {
+        Ok(finished) => match report::write_of(&finished.folder, &finished.summary) {
+            Ok(_) => finished.summary.outcome.verdict.exit_code(),
+            Err(error) => fail(&error.into()),
+        },
         Err(error) => fail(&error),
+    }
+}
+
+/// Who hears of the run.
+fn observer(quiet: bool, plain: bool) -> Box<dyn Observer> {
+    if quiet {
+        return Box::new(Plain::quiet(io::stdout()));
+    }
+    match Live::try_new().filter(|_| !plain) {
+        Some(live) => Box::new(live),
+        None => Box::new(Plain::new(io::stdout())),
     }
 }
 
@@ -150,6 +178,12 @@ fn complain(scenario: &str, problems: &Problems) -> u8 {
         };
         _ = writeln!(io::stderr(), "{line}");
     }
+    exit::USAGE
+}
+
+/// What was named cannot be read or does not fit.
+fn misuse(error: impl Into<anyhow::Error>) -> u8 {
+    _ = writeln!(io::stderr(), "loadgen: {:#}", error.into());
     exit::USAGE
 }
 

@@ -11,16 +11,22 @@
 //! - [`account`]: knows what became of it, with two bits.
 //! - [`record`]: the recording of a run, and its files. What shows or compares runs reads these.
 //! - [`run`]: brings all of it together, and judges.
+//! - [`live`]: shows it while it goes on.
+//! - [`report`]: shows a run to people.
+//! - [`compare`]: says whether one is better than another.
 
 pub mod account;
 pub mod chance;
 pub mod clock;
+pub mod compare;
 pub mod control;
 pub mod exit;
+pub mod live;
 pub mod pacer;
 pub mod payload;
 pub mod publish;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;

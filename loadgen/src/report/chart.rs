@@ -1,7 +1,7 @@
 //! Charts as SVG: lines over an axis, with bands for phases and marks for what was done.
 //!
-//! Each chart is drawn twice, for a wide and for a narrow screen, because text that is scaled down
-//! with a drawing cannot be read on a phone; the style sheet shows one of them. Nothing here needs
+//! Each chart is drawn for several widths, because text that is scaled with a drawing cannot be
+//! read on a phone; the style sheet shows one of them. Nothing here needs
 //! a script: that one only adds the values under the pointer, from the texts that stand in the
 //! page already. Colours come from the style sheet's classes, so that one drawing is right on
 //! light and on dark ground.
@@ -75,6 +75,8 @@ pub(super) struct Chart {
     pub title: String,
     /// How it is read, in a sentence; may be empty.
     pub note: String,
+    /// Whether it takes a whole row of a wide screen.
+    pub full: bool,
     /// From left to right.
     pub x: Axis,
     /// From bottom to top.
@@ -98,6 +100,7 @@ struct Frame {
     ticks: usize,
 }
 
+const FULL: Frame = Frame { class: "full", width: 1186.0, height: 330.0, left: 58.0, ticks: 10 };
 const WIDE: Frame = Frame { class: "wide", width: 572.0, height: 250.0, left: 58.0, ticks: 6 };
 const NARROW: Frame = Frame { class: "narrow", width: 340.0, height: 220.0, left: 52.0, ticks: 4 };
 const TOP: f64 = 16.0;
@@ -122,7 +125,8 @@ impl Chart {
     /// The chart as a figure of a page.
     pub(super) fn figure(&self) -> String {
         let chart = self.thinned();
-        let mut html = String::from("<figure class=\"chart\">");
+        let class = if chart.full { "chart full" } else { "chart" };
+        let mut html = format!("<figure class=\"{class}\">");
         _ = write!(html, "<figcaption><h3>{}</h3>", escape(&chart.title));
         if !chart.note.is_empty() {
             _ = write!(html, "<p>{}</p>", escape(&chart.note));
@@ -137,6 +141,9 @@ impl Chart {
         if chart.series.iter().all(|series| series.values.iter().all(Option::is_none)) {
             html.push_str("<p class=\"nothing\">Nothing was recorded.</p></figure>\n");
             return html;
+        }
+        if chart.full {
+            chart.draw(&FULL, &mut html);
         }
         chart.draw(&WIDE, &mut html);
         chart.draw(&NARROW, &mut html);
@@ -346,6 +353,7 @@ mod tests {
         Chart {
             title: "a < b".to_owned(),
             note: String::new(),
+            full: false,
             x: Axis {
                 scale: Scale::Linear { from: 0.0, to: values.len() as f64 },
                 measure: Measure::Seconds,

@@ -57,6 +57,7 @@ fn curve(summary: &Summary) -> Chart {
     Chart {
         title: "Latency by percentile".to_owned(),
         note: "From the intended moment of each event, in the measure phase.".to_owned(),
+        full: true,
         x: Axis { scale, measure: Measure::Quantile },
         y: magnitudes(&series),
         at,
@@ -76,7 +77,7 @@ fn magnitudes(series: &[Series]) -> Axis {
 
 fn from_zero(series: &[Series], measure: Measure) -> Axis {
     let values = series.iter().flat_map(|series| series.values.iter().copied().flatten());
-    Axis { scale: Scale::from_zero(values.fold(0.0, f64::max)), measure }
+    Axis { scale: Scale::from_zero(1.04 * values.fold(0.0, f64::max)), measure }
 }
 
 /// What all charts over time have in common.
@@ -131,6 +132,7 @@ impl<'a> Timeline<'a> {
         Chart {
             title: title.to_owned(),
             note: note.to_owned(),
+            full: false,
             x: self.x,
             y,
             at: self.at.clone(),
@@ -152,7 +154,8 @@ impl<'a> Timeline<'a> {
             quantile("p99", 2, |quantiles| quantiles.p99_ns),
             quantile("max", 4, |quantiles| quantiles.max_ns),
         ];
-        self.chart(title, "", magnitudes(&series), series)
+        let shaded = if self.bands.is_empty() { "" } else { "Shaded: warm-up and drain." };
+        self.chart(title, shaded, magnitudes(&series), series)
     }
 
     fn throughput(&self) -> Chart {

@@ -44,23 +44,28 @@ pub(super) fn page(summary: &Summary) -> String {
     open("Latency", "latency", &mut html);
     figures("latency", &mut html);
     html.push_str(&tables::phases(summary).html());
+    close(&mut html);
     open("Throughput", "throughput", &mut html);
     figures("throughput", &mut html);
+    close(&mut html);
     if summary.system.observed {
         open("System under test", "system", &mut html);
         figures("system", &mut html);
+        close(&mut html);
     }
     if !summary.chaos.is_empty() {
         open("Stops and starts", "chaos", &mut html);
         html.push_str(&tables::chaos(summary).html());
+        close(&mut html);
     }
     account_section(summary, &mut html);
     fairness(summary, &mut html);
     open("Generator’s own noise", "generator", &mut html);
     html.push_str(&pairs(&generator(summary)));
     figures("generator", &mut html);
+    close(&mut html);
     surroundings(summary, &mut html);
-    html.push_str("</section>\n</main>\n<div id=\"tip\" role=\"status\" hidden></div>\n");
+    html.push_str("</main>\n<div id=\"tip\" role=\"status\" hidden></div>\n");
     _ = write!(html, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
     html
 }
@@ -119,12 +124,16 @@ fn key(figures: &[Figure], html: &mut String) {
             escape(&figure.note)
         );
     }
-    html.push_str("</dl>\n<section>\n");
+    html.push_str("</dl>\n");
 }
 
-/// Ends the section before and begins another one.
+/// Begins a section; `close` ends it.
 fn open(title: &str, id: &str, html: &mut String) {
-    _ = writeln!(html, "</section>\n<section id=\"{id}\">\n<h2>{title}</h2>");
+    _ = writeln!(html, "<section id=\"{id}\">\n<h2>{title}</h2>");
+}
+
+fn close(html: &mut String) {
+    html.push_str("</section>\n");
 }
 
 fn gates(summary: &Summary, html: &mut String) {
@@ -143,6 +152,7 @@ fn gates(summary: &Summary, html: &mut String) {
         ]);
     }
     html.push_str(&table.html());
+    close(html);
 }
 
 fn account_section(summary: &Summary, html: &mut String) {
@@ -190,6 +200,7 @@ fn account_section(summary: &Summary, html: &mut String) {
             drain.rate
         );
     }
+    close(html);
 }
 
 fn fairness(summary: &Summary, html: &mut String) {
@@ -209,11 +220,13 @@ fn fairness(summary: &Summary, html: &mut String) {
     html.push_str(&tables::tenants("slowest tenants", &fairness.slowest).html());
     html.push_str(&tables::tenants("busiest tenants", &fairness.busiest).html());
     html.push_str("</div>\n");
+    close(html);
 }
 
 fn surroundings(summary: &Summary, html: &mut String) {
     open("Environment", "environment", html);
     html.push_str(&pairs(&environment(summary)));
+    close(html);
     open("Scenario", "scenario", html);
     _ = writeln!(html, "<p>The same again:</p>\n<pre>{}</pre>", escape(&command(summary)));
     let toml = escape(&summary.scenario.toml);
@@ -224,6 +237,7 @@ fn surroundings(summary: &Summary, html: &mut String) {
          <code>*.hgrm</code> beside this file; the last two are read by HdrHistogram’s own \
          tools.</p>\n",
     );
+    close(html);
 }
 
 fn pairs(rows: &[(&str, String)]) -> String {
