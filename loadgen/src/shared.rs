@@ -1,6 +1,8 @@
 //! What generator and sink share: the clock, the workload, the account, and the moments that the
 //! run turns on.
 
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,8 +16,43 @@ use crate::scenario::Scenario;
 
 /// Takes a lock. One that a panicking thread left is taken as it is: the panic ends the run, and
 /// what was counted until then is still shown.
+///
+/// # Panics
+/// In debug builds, where this thread holds the account: see [`Shared::account`].
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    debug_assert!(!HOLDS_ACCOUNT.get(), "the account is the innermost lock");
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// Whether this thread holds the account; kept in debug builds only.
+    static HOLDS_ACCOUNT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The account, locked.
+#[derive(Debug)]
+pub struct AccountGuard<'m>(MutexGuard<'m, Account>);
+
+impl Deref for AccountGuard<'_> {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.0
+    }
+}
+
+impl DerefMut for AccountGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Account {
+        &mut self.0
+    }
+}
+
+impl Drop for AccountGuard<'_> {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            HOLDS_ACCOUNT.set(false);
+        }
+    }
 }
 
 /// Low enough to be served before what is not nice at all.
@@ -134,7 +171,7 @@ pub struct Shared {
     /// What is sent.
     pub workload: Workload,
     /// What became of it.
-    pub account: Mutex<Account>,
+    account: Mutex<Account>,
     window: OnceLock<Window>,
     /// The first 201 after a restart.
     pub accepted: Mark,
@@ -167,6 +204,17 @@ impl Shared {
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         }
+    }
+
+    /// What became of the events. The innermost lock: threads of the sink take it while they hold
+    /// their own counts, so whoever took those while holding the account would wait for ever
+    /// sooner or later. Debug builds panic at the first try instead.
+    pub fn account(&self) -> AccountGuard<'_> {
+        let guard = lock(&self.account);
+        if cfg!(debug_assertions) {
+            HOLDS_ACCOUNT.set(true);
+        }
+        AccountGuard(guard)
     }
 
     /// Serves this thread before the system under test, where the scenario wants it and this
@@ -224,7 +272,7 @@ impl Shared {
             tokio::pin!(waiting);
             // From here on no wake-up is missed, so the look comes after it.
             waiting.as_mut().enable();
-            if lock(&self.account).backlog() == 0 {
+            if self.account().backlog() == 0 {
                 return;
             }
             waiting.await;
@@ -243,6 +291,26 @@ mod tests {
         assert_eq!(window.overlap(0, 100), 10);
         assert_eq!(window.overlap(25, 27), 2);
         assert_eq!((window.overlap(0, 20), window.overlap(30, 40)), (0, 0));
+    }
+
+    /// For all orders but one: taking something else while the account is held is found at once.
+    #[test]
+    #[cfg(debug_assertions)]
+    fn the_account_is_the_innermost_lock() {
+        let scenario = Scenario::parse("", std::path::PathBuf::new(), &[]).unwrap();
+        let workload = Workload::prepare(&scenario, 0).unwrap();
+        let shared = Shared::new(Clock::start(), workload, &scenario);
+        let other = Mutex::new(());
+        {
+            let _other = lock(&other);
+            let _account = shared.account();
+        }
+        let wrong = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _account = shared.account();
+            drop(lock(&other));
+        }));
+        assert!(wrong.is_err());
+        drop(lock(&other));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Lane {
         let job = Job { due, sent: now, tenant };
         self.in_flight.set(self.in_flight.get() + 1);
         lock(&self.record).sent(due.at, now, &self.shared.window());
-        lock(&self.shared.account).sent(due.sequence);
+        self.shared.account().sent(due.sequence);
         let idle = self.idle.borrow_mut().pop();
         if let Some(seat) = idle {
             seat.give(Some(job));
@@ -214,7 +214,7 @@ impl Lane {
         let moments = [job.due.at, job.sent, now];
         lock(&self.record).ended(moments, outcome, &self.shared.window());
         if outcome == Ok(201) {
-            lock(&self.shared.account).accepted(job.due.sequence, job.tenant);
+            self.shared.account().accepted(job.due.sequence, job.tenant);
             self.shared.accepted.note(now);
         }
         self.in_flight.set(self.in_flight.get() - 1);

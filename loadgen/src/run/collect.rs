@@ -89,7 +89,7 @@ pub(super) struct Collector {
     intervals: Vec<Interval>,
     before: Sums,
     ticked: Nanos,
-    saved: Nanos,
+    saved: Option<Nanos>,
     /// When the load began; what was used then.
     begun: (Usage, Usage),
     /// The same at the beginning of the measure phase.
@@ -112,7 +112,7 @@ impl Collector {
             intervals: Vec::new(),
             before: Sums::default(),
             ticked: start,
-            saved: start,
+            saved: None,
             begun: (stage.system.usage(), usage_of("self").unwrap_or_default()),
             measured: None,
             load_end: None,
@@ -128,17 +128,15 @@ impl Collector {
 
     /// The load has ended.
     pub(super) fn load_ends(&mut self, stage: &Stage) {
-        let account = lock(&stage.shared.account);
-        let backlog = account.backlog();
-        drop(account);
+        let backlog = stage.shared.account().backlog();
         self.load_end = Some((backlog, self.sums(stage).delivered));
     }
 
-    /// Whether so much time has passed since this was true last.
-    pub(super) const fn is_save_due(&mut self, every: Nanos) -> bool {
-        let due = self.ticked.saturating_sub(self.saved) >= every;
+    /// Whether so much time has passed since this was true last; true at first.
+    pub(super) fn is_save_due(&mut self, every: Nanos) -> bool {
+        let due = self.saved.is_none_or(|saved| self.ticked - saved >= every);
         if due {
-            self.saved = self.ticked;
+            self.saved = Some(self.ticked);
         }
         due
     }
@@ -154,8 +152,7 @@ impl Collector {
             sums.in_flight += lane.in_flight;
         }
         sums.attempts = self.sinks.iter().map(|sink| lock(sink).requests).sum();
-        let tenants = lock(&stage.shared.account);
-        sums.delivered = tenants.first_deliveries();
+        sums.delivered = stage.shared.account().first_deliveries();
         sums
     }
 
@@ -178,7 +175,7 @@ impl Collector {
             delivered: sums.delivered - before.delivered,
             attempts: sums.attempts - before.attempts,
             in_flight: sums.in_flight,
-            backlog: lock(&stage.shared.account).backlog(),
+            backlog: stage.shared.account().backlog(),
             publish: Quantiles::of(&set.publish),
             end_to_end: Quantiles::of(&set.end_to_end),
             lag: Quantiles::of(&set.lag),
@@ -194,7 +191,7 @@ impl Collector {
         let progress = ratio(since(now), seconds(stage.scenario.sending())).min(1.0);
         Snapshot {
             interval,
-            totals: lock(&stage.shared.account).totals(),
+            totals: stage.shared.account().totals(),
             publish: Quantiles::of(&run.publish),
             end_to_end: Quantiles::of(&run.end_to_end),
             lag: Quantiles::of(&run.lag),
@@ -255,7 +252,7 @@ impl Collector {
     pub(super) fn summary(&self, stage: &Stage, ends: &Ends, chaos: Vec<ChaosRecord>) -> Summary {
         let scenario = &stage.scenario;
         let measure = self.set(1);
-        let account = lock(&stage.shared.account).totals();
+        let account = stage.shared.account().totals();
         let events = measure.publish.len();
         Summary {
             schema: SCHEMA,
@@ -346,8 +343,8 @@ impl Collector {
     }
 
     fn groups(&self, stage: &Stage) -> Vec<GroupRecord> {
-        let account = lock(&stage.shared.account);
-        let mut tenants = account.tenants().iter();
+        let counts = stage.shared.account().tenants().to_vec();
+        let mut tenants = counts.iter();
         let one = |(index, group): (usize, &crate::scenario::Group)| {
             let mut end_to_end = histogram();
             for sink in &self.sinks {
@@ -469,7 +466,7 @@ fn sample(at_s: f64, used: &Usage) -> ProcessSample {
 }
 
 fn fairness(stage: &Stage) -> Fairness {
-    let account = lock(&stage.shared.account);
+    let account = stage.shared.account();
     let counts = account.tenants();
     let mean = |tenant: u32| {
         let count = &counts[tenant as usize];

@@ -15,7 +15,7 @@ use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::publish::{Publisher, pacer};
 use crate::record::{InvalidKind, Invalidity, Summary, write_summary};
 use crate::scenario::Stop;
-use crate::shared::{Window, lock};
+use crate::shared::Window;
 use crate::system;
 
 /// From the decision to begin to the first event: threads have started by then.
@@ -46,9 +46,14 @@ pub(super) async fn conduct(options: Options, observer: &mut dyn Observer) -> Re
     let Stage { sink, system, folder, .. } = stage;
     if system.ended().is_none() {
         observer.note("stopping the system");
-        match system.stop(Stop::Terminate).await {
+        // Where somebody cannot wait for its drain, dropping it kills it.
+        let stopped = select! {
+            stopped = system.stop(Stop::Terminate) => stopped,
+            () = interrupts.next() => Err(anyhow::anyhow!("interrupted again: killed")),
+        };
+        match stopped {
             Ok(ended) => observer.note(&format!("the system ended: {ended}")),
-            Err(error) => observer.note(&format!("the system had ended before: {error:#}")),
+            Err(error) => observer.note(&format!("the system did not end well: {error:#}")),
         }
     }
     sink.stop()?;
@@ -80,7 +85,7 @@ async fn measure(
     course.tick();
     let ends = Ends::now(stage, shared.clock.now());
     let mut invalid = Vec::new();
-    let interrupted = match outcome {
+    let mut interrupted = match outcome {
         Outcome::Whole => false,
         Outcome::Interrupted => true,
         Outcome::Broken(reason) => {
@@ -90,7 +95,14 @@ async fn measure(
     };
     if !interrupted && invalid.is_empty() {
         course.observer.note("asking the system for what is not delivered");
-        if let Err(error) = system::settle(&stage.system, &stage.tenants, shared).await {
+        let settled = select! {
+            settled = system::settle(&stage.system, &stage.tenants, shared) => settled,
+            () = interrupts.next() => {
+                interrupted = true;
+                Ok(())
+            }
+        };
+        if let Err(error) = settled {
             let reason = format!("the system could not be asked for what it owes: {error:#}");
             invalid.push(Invalidity { kind: InvalidKind::System, reason });
         }
@@ -99,7 +111,7 @@ async fn measure(
     collector.write_histograms(&stage.folder)?;
     judge(&mut summary, &stage.scenario, invalid, interrupted);
     if summary.account.missing > 0 && !interrupted {
-        let some = lock(&shared.account).missing(10);
+        let some = shared.account().missing(10);
         summary.outcome.remarks.push(format!("the first missing events: {some:?}"));
     }
     Ok(summary)

@@ -63,7 +63,7 @@ impl Local {
             Ok(tag) => tag,
             Err(fault) => {
                 *record.faulty.entry(fault).or_default() += 1;
-                lock(&receiver.shared.account).faulty();
+                receiver.shared.account().faulty();
                 let deed = Deed::Answer { status: 400, after: 0 };
                 return Decision { deed, note: None, behaviour: &receiver.behaviours[0] };
             }

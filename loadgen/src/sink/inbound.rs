@@ -9,7 +9,7 @@ use crate::account::Delivery;
 use crate::clock::Nanos;
 use crate::payload::Tag;
 use crate::record::{histogram, record};
-use crate::shared::{PHASES, Shared, lock};
+use crate::shared::{PHASES, Shared};
 
 /// Attempts beyond this number are counted as this one.
 const ATTEMPTS_MAX: u32 = 100;
@@ -80,7 +80,7 @@ impl Inbound {
         let Note { tag, at, times } = *note;
         let (latency, window) = (at.saturating_sub(tag.due), shared.window());
         for _ in 0..times {
-            let mut account = lock(&shared.account);
+            let mut account = shared.account();
             let delivery = account.delivered(tag.sequence, tag.tenant, latency);
             let backlog = account.backlog();
             drop(account);

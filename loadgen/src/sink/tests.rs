@@ -5,17 +5,23 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use posthaste_domain::{EventId, WebhookSecret, standard_signature, stripe_signature};
+
 use super::*;
 use crate::clock::Clock;
 use crate::shared::Workload;
 
 /// A sink that takes anything and behaves as these lines of a scenario say.
 fn sink(behaviour: &str) -> (Sink, SocketAddr) {
+    trusting(behaviour, Trust::Anything)
+}
+
+fn trusting(behaviour: &str, trust: Trust) -> (Sink, SocketAddr) {
     let text = format!("[[tenants]]\nname = \"a\"\n[tenants.sink]\n{behaviour}\n");
     let scenario = Scenario::parse(&text, PathBuf::new(), &[]).unwrap();
     let workload = Workload::prepare(&scenario, 1).unwrap();
     let shared = Arc::new(Shared::new(Clock::start(), workload, &scenario));
-    let receiver = Receiver::new(&shared, &scenario, Trust::Anything);
+    let receiver = Receiver::new(&shared, &scenario, trust);
     let address = "127.0.0.1:0".parse().unwrap();
     let sink = Sink::begin(receiver, &Binding { address, tls: None, endpoints: 1 }, 1).unwrap();
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), sink.port);
@@ -132,6 +138,30 @@ fn what_is_not_http_is_shut_out() {
         assert_eq!(rest(&mut stream).unwrap_or_default(), "");
     }
     assert!(ask(&mut connect(address)).starts_with("HTTP/1.1 200"), "others are served");
+    sink.stop().unwrap();
+}
+
+#[test]
+fn a_sink_with_a_secret_takes_only_what_is_signed_with_it() {
+    let key = |byte| SigningKey::new(&WebhookSecret::from_entropy(&[byte; 32]));
+    let (sink, address) = trusting("", Trust::Signed(Box::new(key(1))));
+    let (now, id) = (crate::clock::calendar(), EventId::from_u128(5));
+    let status = |key: &SigningKey| {
+        let mut stream = connect(address);
+        let (stripe, standard) =
+            (stripe_signature([key], now, b"{}"), standard_signature([key], id, now, b"{}"));
+        let seconds = now.as_secs();
+        let request = format!(
+            "POST /hook HTTP/1.1\r\ncontent-length: 2\r\nstripe-signature: {stripe}\r\n\
+             webhook-id: {id}\r\nwebhook-timestamp: {seconds}\r\n\
+             webhook-signature: {standard}\r\nconnection: close\r\n\r\n{{}}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        rest(&mut stream).unwrap()[9..12].to_owned()
+    };
+    assert_eq!((status(&key(1)), status(&key(2))), ("200".to_owned(), "400".to_owned()));
+    let faulty = crate::shared::lock(&sink.records[0]).faulty.clone();
+    assert_eq!(faulty, [(Fault::StripeSignature, 1)].into());
     sink.stop().unwrap();
 }
 

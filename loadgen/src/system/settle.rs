@@ -31,7 +31,7 @@ const EVENTS_MAX: u64 = 500_000;
 /// Where the system does not answer, or far too many are missing.
 pub async fn settle(system: &System, tenants: &Tenants, shared: &Arc<Shared>) -> Result<()> {
     for _ in 0..PASSES {
-        if lock(&shared.account).totals().missing == 0 {
+        if shared.account().totals().missing == 0 {
             return Ok(());
         }
         pass(system, tenants, shared).await?;
@@ -41,7 +41,7 @@ pub async fn settle(system: &System, tenants: &Tenants, shared: &Arc<Shared>) ->
 
 async fn pass(system: &System, tenants: &Tenants, shared: &Arc<Shared>) -> Result<()> {
     let owing: VecDeque<usize> = {
-        let account = lock(&shared.account);
+        let account = shared.account();
         let counts = account.tenants().iter().enumerate();
         counts.filter(|(_, count)| count.accepted > count.settled).map(|(at, _)| at).collect()
     };
@@ -83,7 +83,7 @@ async fn ask(client: &mut Client, shared: &Shared, asked: &AtomicU64) -> Result<
                 let detail = client.get(&format!("/v1/events/{id}")).await?;
                 if let Some(tag) = Tag::find(&detail.body).filter(|t| t.run == shared.workload.run)
                 {
-                    lock(&shared.account).reported(tag.sequence, fate);
+                    shared.account().reported(tag.sequence, fate);
                 }
             }
             match page["next_token"].as_str() {

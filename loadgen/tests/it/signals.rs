@@ -1,8 +1,10 @@
 //! The program itself: what it prints, what it exits with, what an interrupt leaves behind.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use posthaste_loadgen::record::{Verdict, read_summary};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -32,24 +34,29 @@ fn the_command_line_answers_with_its_exit_codes() {
     }
 }
 
-/// Ctrl-C in the middle: exit code 130, and what was measured until then can be read.
-#[test]
-fn an_interrupted_run_leaves_what_it_has() {
-    let Some(binary) = binary() else { return };
-    let folder = tempfile::tempdir().unwrap();
+/// A run that has begun to measure, and what it prints from there on.
+fn measuring(folder: &Path, binary: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "steady", "--set", "phases.warm-up=200ms", "--set", "interval=200ms"])
         .arg("--out")
-        .arg(folder.path())
+        .arg(folder)
         .arg("--binary")
         .arg(binary)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // Two intervals of the measure phase.
     assert!(lines.any(|line| line == "measure:"), "the measure phase never began");
     assert_eq!(lines.by_ref().take(2).filter(|line| line.contains("sent")).count(), 2);
+    (child, lines)
+}
+
+/// Ctrl-C in the middle: exit code 130, and what was measured until then can be read.
+#[test]
+fn an_interrupted_run_leaves_what_it_has() {
+    let Some(binary) = binary() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, lines) = measuring(folder.path(), &binary);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let rest: Vec<String> = lines.collect();
     assert!(rest.iter().any(|line| line.contains("INTERRUPTED")), "{rest:?}");
@@ -60,4 +67,28 @@ fn an_interrupted_run_leaves_what_it_has() {
     let left = std::fs::read_dir(folder.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("data-")), "{left:?}");
+}
+
+/// Even a SIGKILL leaves a summary and an interval log that can be read.
+#[test]
+fn a_killed_run_leaves_what_it_had_saved() {
+    let Some(binary) = binary() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, _lines) = measuring(folder.path(), &binary);
+    // Nobody but this test can end the daemon when the run is gone.
+    let id = child.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for daemon in children.split_whitespace() {
+        let daemon = Pid::from_raw(daemon.parse().unwrap()).unwrap();
+        kill_process(daemon, Signal::KILL).unwrap();
+    }
+    let summary = read_summary(folder.path()).unwrap();
+    assert_eq!(summary.outcome.verdict, Verdict::Interrupted);
+    let log = std::fs::read(folder.path().join("intervals.hlog")).unwrap();
+    let intervals = IntervalLogIterator::new(&log)
+        .filter(|entry| matches!(entry, Ok(LogEntry::Interval(_))))
+        .count();
+    assert!(intervals >= 6, "two intervals, three lines each: {intervals}");
 }
