@@ -108,9 +108,7 @@ pub enum PayloadError {
         source: std::io::Error,
     },
     /// It holds something else than JSON objects.
-    #[error(
-        "{path}: entry {entry} is not a JSON object: payloads are objects, one a line or in an array"
-    )]
+    #[error("{path}: entry {entry} is no JSON object (they stand one a line or in an array)")]
     Form {
         /// Which file.
         path: PathBuf,

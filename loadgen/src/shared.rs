@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use socket2::SockRef;
 use tokio::sync::Notify;
 
 use crate::account::Account;
@@ -53,6 +54,18 @@ impl Drop for AccountGuard<'_> {
             HOLDS_ACCOUNT.set(false);
         }
     }
+}
+
+/// Makes a connection of the generator or the sink as cheap as may be: what is small leaves at
+/// once, and nobody paces it. Reno is in every kernel; what a machine uses otherwise (BBR, say)
+/// sets timers for every packet, which on loopback are pure cost.
+///
+/// # Errors
+/// Where it is no TCP connection any more.
+pub(crate) fn tune<'s>(socket: impl Into<SockRef<'s>>) -> std::io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_congestion(b"reno")
 }
 
 /// Low enough to be served before what is not nice at all.

@@ -30,7 +30,7 @@ pub use self::inbound::Inbound;
 pub use self::inspect::Fault;
 use crate::chance::Chance;
 use crate::scenario::{Behaviour, Faults, Scenario};
-use crate::shared::Shared;
+use crate::shared::{Shared, tune};
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -220,7 +220,7 @@ fn receive(
                 IpAddr::V4(address) => address.is_loopback(),
                 IpAddr::V6(_) => false,
             };
-            if !is_local || stream.set_nodelay(true).is_err() {
+            if !is_local || tune(&stream).is_err() {
                 continue;
             }
             let local = std::rc::Rc::clone(&local);

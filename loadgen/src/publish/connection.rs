@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::lane::{Job, Lane, Seat};
+use crate::shared::tune;
 use crate::wire;
 
 /// The pause between attempts to reach a system that is down.
@@ -36,7 +37,7 @@ async fn connect(lane: &Rc<Lane>) -> Option<TcpStream> {
     let mut tries_for_all = false;
     loop {
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(lane.settings.address)).await;
-        let stream = connecting.ok().and_then(Result::ok).filter(|s| s.set_nodelay(true).is_ok());
+        let stream = connecting.ok().and_then(Result::ok).filter(|stream| tune(stream).is_ok());
         if stream.is_some() {
             lane.connected();
             return stream;
