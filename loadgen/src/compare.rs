@@ -14,7 +14,8 @@
 //! smallest effect that could have been seen. The whole is worse where any figure is, and
 //! equivalent only where all deciding ones are.
 //!
-//! Ten figures are judged at once, and any of them may say worse; so that takes an interval of 99 %.
+//! Ten figures are judged at once, and any of them may say worse; so that takes an interval of
+//! 99.5 %.
 //! Equivalence needs all of them to agree, which errs on the other side by itself; an interval of
 //! 95 % is enough for it (in the customary test of equivalence it would be 90 %).
 //!
@@ -141,7 +142,7 @@ pub struct Plan {
 }
 
 /// How much more often the interval that shows equivalence may be wrong.
-pub const EQUIVALENCE_ERROR: f64 = 5.0;
+pub const EQUIVALENCE_ERROR: f64 = 10.0;
 
 impl Plan {
     /// The confidence of the interval that must show equivalence.
@@ -153,7 +154,7 @@ impl Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { confidence: 0.99, margins: Margins::default(), resamples: 2_000, seed: 1 }
+        Self { confidence: 0.995, margins: Margins::default(), resamples: 10_000, seed: 1 }
     }
 }
 
@@ -206,6 +207,8 @@ pub struct Effect {
     pub verdict: Verdict,
     /// Whether the whole waits for it, or only listens when it says worse.
     pub deciding: bool,
+    /// Whether it is at least not worse by more than the margin.
+    pub harmless: bool,
     /// Why nothing can be said, where that has a reason beyond the interval.
     pub reason: Option<String>,
 }
@@ -362,7 +365,8 @@ fn effects(a: Vec<set::Run>, b: Vec<set::Run>, design: Design, plan: &Plan) -> V
             margin,
             detectable: f64::INFINITY,
             verdict: Verdict::Inconclusive,
-            deciding: !is_rarest(metric),
+            deciding: is_deciding(metric, &a, &b),
+            harmless: false,
             reason: too_little(metric, &a, &b),
         };
         match estimates[metric] {
@@ -393,6 +397,7 @@ fn place(effect: &mut Effect, estimate: &Estimate, metric: usize) {
     if effect.reason.is_some() {
         return;
     }
+    effect.harmless = inner.high < margin;
     effect.verdict = if outer.low > 0.0 && shift > margin {
         Verdict::Worse
     } else if outer.high < 0.0 && shift < -margin {
@@ -404,14 +409,30 @@ fn place(effect: &mut Effect, estimate: &Estimate, metric: usize) {
     };
 }
 
-/// The rarest quantile rests on a handful of events: worth a look, not worth waiting for.
-const fn is_rarest(metric: usize) -> bool {
-    metric == 3 || metric == 7
-}
-
-/// Events beyond a quantile that each side must have altogether, and each of several runs.
+/// Events beyond a quantile that each side must have altogether, and each of several runs, for any
+/// judgement.
 const BEYOND_ENOUGH: f64 = 20.0;
 const BEYOND_EACH: f64 = 3.0;
+/// Events beyond it that each run must have for a quantile rarer than [`COMMON`] to decide. One
+/// that rests on a handful is worth a look when it says worse, and not worth waiting for.
+const BEYOND_DECIDING: f64 = 20.0;
+/// Without these quantiles there is no verdict, however few events there are.
+const COMMON: f64 = 0.9;
+
+/// The fewest events beyond a quantile in a run of these, and those of all of them; `None` where
+/// the metric is no quantile.
+fn beyond(metric: usize, samples: &[Sample]) -> Option<(f64, f64)> {
+    let (_, quantile) =
+        *QUANTILES.get(metric % QUANTILES.len()).filter(|_| metric < sample::CPU)?;
+    let of = |sample: &Sample| sample.counts[metric / QUANTILES.len()] as f64 * (1.0 - quantile);
+    let fewest = samples.iter().map(of).fold(f64::INFINITY, f64::min);
+    Some((fewest, samples.iter().map(of).sum()))
+}
+
+fn is_deciding(metric: usize, a: &[Sample], b: &[Sample]) -> bool {
+    let enough = |samples| beyond(metric, samples).is_none_or(|(few, _)| few >= BEYOND_DECIDING);
+    QUANTILES[metric % QUANTILES.len()].1 <= COMMON || (enough(a) && enough(b))
+}
 
 /// Why there is too little for a judgement, if there is.
 fn too_little(metric: usize, a: &[Sample], b: &[Sample]) -> Option<String> {
@@ -424,20 +445,12 @@ fn too_little(metric: usize, a: &[Sample], b: &[Sample]) -> Option<String> {
     } else if units(a, b) < 3 {
         return Some(format!("{} runs a side, {RUNS_ENOUGH} are better", units(a, b)));
     }
-    let (_, quantile) = *QUANTILES.get(metric % QUANTILES.len()).filter(|_| metric < 8)?;
-    let beyond =
-        |sample: &Sample| sample.counts[metric / QUANTILES.len()] as f64 * (1.0 - quantile);
-    for samples in [a, b] {
-        let all: f64 = samples.iter().map(beyond).sum();
-        let least = samples.iter().map(beyond).fold(f64::INFINITY, f64::min);
-        if all < BEYOND_ENOUGH || least < BEYOND_EACH {
-            return Some(format!(
-                "{all:.0} events beyond it, {:.0} in the smallest run",
-                least.min(all)
-            ));
-        }
-    }
-    None
+    let too_few = |samples: &[Sample]| {
+        let (fewest, all) = beyond(metric, samples)?;
+        let text = format!("{all:.0} events beyond it, {fewest:.0} in the smallest run");
+        (all < BEYOND_ENOUGH || fewest < BEYOND_EACH).then_some(text)
+    };
+    too_few(a).or_else(|| too_few(b))
 }
 
 /// The verdict of the whole, with reasons.
@@ -460,13 +473,16 @@ fn conclude(comparison: &Comparison) -> (Verdict, Vec<String>) {
     if !worse.is_empty() {
         return (Verdict::Worse, worse);
     }
-    let open: Vec<String> =
-        of(Verdict::Inconclusive).filter(|effect| effect.deciding).map(told).collect();
-    if !open.is_empty() || !comparison.effects.iter().any(|effect| effect.deciding) {
-        return (Verdict::Inconclusive, open);
-    }
+    // What is better somewhere needs to be no worse elsewhere; what is equivalent, equivalent.
     let better: Vec<String> = of(Verdict::Better).map(told).collect();
-    if better.is_empty() { (Verdict::Equivalent, better) } else { (Verdict::Better, better) }
+    let open = of(Verdict::Inconclusive)
+        .filter(|effect| effect.deciding && (better.is_empty() || !effect.harmless));
+    let open: Vec<String> = open.map(told).collect();
+    match (open.is_empty(), better.is_empty()) {
+        (false, _) => (Verdict::Inconclusive, open),
+        (true, false) => (Verdict::Better, better),
+        (true, true) => (Verdict::Equivalent, better),
+    }
 }
 
 /// A fraction in hundredths, with its sign.

@@ -17,12 +17,12 @@ use crate::exit;
 
 #[derive(Args, Clone, Copy, Debug)]
 struct Judging {
-    /// A change of so many percent matters to nobody: for the median and CPU; other figures'
-    /// margins follow from it
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = margin)]
+    /// A change of so many percent of the median matters to nobody; other figures' margins follow
+    /// from it. On a quiet machine 5 is reached with a few pairs
+    #[arg(long, value_name = "PERCENT", default_value_t = 20.0, value_parser = margin)]
     margin: f64,
-    /// How sure a difference must be, in percent; equivalence may be wrong five times as often
-    #[arg(long, value_name = "PERCENT", default_value_t = 99.0, value_parser = confidence)]
+    /// How sure a difference must be, in percent; equivalence may be wrong ten times as often
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.5, value_parser = confidence)]
     confidence: f64,
     /// What the bootstrap draws from: the same seed gives the same verdict
     #[arg(long, default_value_t = 1)]
@@ -36,7 +36,7 @@ fn margin(text: &str) -> Result<f64, String> {
 
 fn confidence(text: &str) -> Result<f64, String> {
     let percent: f64 = text.parse().map_err(|_| "a number is expected".to_owned())?;
-    if (90.0..=99.9).contains(&percent) { Ok(percent) } else { Err("90 to 99.9".to_owned()) }
+    if (95.0..=99.95).contains(&percent) { Ok(percent) } else { Err("95 to 99.95".to_owned()) }
 }
 
 impl Judging {
@@ -107,7 +107,7 @@ pub struct Ab {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pairs: u32,
     /// Pairs at most, while nothing can be said
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pairs_max: u32,
     /// Any value of the scenario, for both
     #[arg(long, value_name = "KEY=VALUE")]

@@ -23,7 +23,7 @@ fn compared(seed: u64, runs: u64, a: Making, b: Making) -> Comparison {
 
 fn compare_in(folder: &TempDir) -> Comparison {
     let set = |side| Set::read(&folder.path().join(side)).unwrap();
-    compare(set("a"), set("b"), &Plan { resamples: 500, ..Plan::default() }).unwrap()
+    compare(set("a"), set("b"), &Plan { resamples: 1_000, ..Plan::default() }).unwrap()
 }
 
 fn block() -> Making {
@@ -210,7 +210,7 @@ impl Made {
     fn conduct(&mut self, pairs: u32, pairs_max: u32) -> (PathBuf, TempDir, ab::Finished) {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
-        let plan = Plan { resamples: 500, ..Plan::default() };
+        let plan = Plan { resamples: 1_000, ..Plan::default() };
         let options = ab::Options { pairs, pairs_max, out: out.clone(), plan };
         let finished = ab::conduct(&options, self).unwrap();
         (out, folder, finished)
@@ -257,7 +257,7 @@ fn more_pairs_are_made_while_nothing_can_be_said() {
     assert_eq!(machine.order.len(), 30, "three looks");
     assert!(machine.told.iter().any(|line| line.contains("nothing can be said yet")));
     // Three looks share one error.
-    assert!((finished.comparison.confidence - (1.0 - 0.01 / 3.0)).abs() < 1e-12);
+    assert!((finished.comparison.confidence - (1.0 - 0.005 / 3.0)).abs() < 1e-12);
     let mut machine = Made::new(block(), Making { factor: 3.0, ..block() });
     assert_eq!(machine.conduct(5, 15).2.comparison.verdict, Verdict::Worse);
     assert_eq!(machine.order.len(), 10, "one look was enough");

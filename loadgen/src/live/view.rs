@@ -115,6 +115,8 @@ fn progress(frame: &mut Frame<'_>, area: Rect, state: &State, ink: Ink) {
     let gauge = LineGauge::default()
         .ratio(share)
         .label(format!("{:3.0} % of the load, {seconds:.0} s ", 100.0 * share))
+        .filled_symbol("━")
+        .unfilled_symbol("─")
         .filled_style(ink.coloured(Color::Cyan))
         .unfilled_style(ink.quiet());
     frame.render_widget(gauge, area);
@@ -164,24 +166,41 @@ fn draw_latencies(frame: &mut Frame<'_>, area: Rect, state: &State, ink: Ink) {
         ("", "run", &last.publish),
         ("lag", "run", &last.lag),
     ];
+    // What a narrow terminal has no room for is left out, the least telling first.
+    let fits = |(name, _): &&Column| *name != "p90" || area.width >= 62;
+    let columns: Vec<Column> = COLUMNS.iter().filter(fits).copied().collect();
     let rows = rows.map(|(name, span, quantiles)| {
-        let row = Row::new(latency_cells(name, span, quantiles));
+        let row = Row::new(latency_cells(name, span, quantiles, &columns));
         if span == "run" { row.style(ink.strong()) } else { row }
     });
-    let widths = [10, 3, 8, 8, 8, 8].map(Constraint::Length);
-    let head = Row::new(
-        ["", "", "p50", "p99", "p99.9", "max"]
-            .map(|name| Cell::from(Line::from(name).right_aligned())),
-    );
+    let widths = [10, 3].into_iter().chain(columns.iter().map(|_| 8)).map(Constraint::Length);
+    let names = ["", ""].into_iter().chain(columns.iter().map(|(name, _)| *name));
+    let head = Row::new(names.map(|name| Cell::from(Line::from(name).right_aligned())));
     let table = Table::new(rows, widths).header(head.style(ink.quiet())).block(block(title));
     frame.render_widget(table, area);
 }
 
-fn latency_cells(name: &str, span: &str, quantiles: &Quantiles) -> Vec<Cell<'static>> {
-    let values = [quantiles.p50_ns, quantiles.p99_ns, quantiles.p99_9_ns, quantiles.max_ns];
+type Column = (&'static str, fn(&Quantiles) -> u64);
+
+/// The statistics that are shown.
+const COLUMNS: [Column; 5] = [
+    ("p50", |quantiles| quantiles.p50_ns),
+    ("p90", |quantiles| quantiles.p90_ns),
+    ("p99", |quantiles| quantiles.p99_ns),
+    ("p99.9", |quantiles| quantiles.p99_9_ns),
+    ("max", |quantiles| quantiles.max_ns),
+];
+
+fn latency_cells(
+    name: &str,
+    span: &str,
+    quantiles: &Quantiles,
+    columns: &[Column],
+) -> Vec<Cell<'static>> {
     let mut cells = vec![Cell::from(name.to_owned()), Cell::from(span.to_owned())];
-    cells.extend(values.map(|value| {
-        let text = if quantiles.count == 0 { "–".to_owned() } else { show_duration(value) };
+    cells.extend(columns.iter().map(|(_, of)| {
+        let text =
+            if quantiles.count == 0 { "–".to_owned() } else { show_duration(of(quantiles)) };
         Cell::from(Line::from(text).right_aligned())
     }));
     cells
