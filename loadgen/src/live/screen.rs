@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, size};
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, size,
+};
 use ratatui::layout::Size;
 use ratatui::{Frame, Terminal};
 use rustix::termios::{
@@ -53,11 +55,13 @@ impl Screen {
             in_panic.give_back();
             other(panic);
         }));
+        // Not `Terminal::clear`: it asks where the cursor is, and waits two seconds for an answer.
         let entered = tcsetattr(io::stdout(), OptionalActions::Now, &quiet)
             .map_err(io::Error::from)
-            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide))
-            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())))
-            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
+            .and_then(|()| {
+                execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All), Hide)
+            })
+            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         if let Ok(terminal) = entered {
             return Some(Self { terminal, taken });
         }
@@ -92,5 +96,55 @@ impl Taken {
             _ = tcflush(io::stdout(), QueueSelector::IFlush);
             _ = tcsetattr(io::stdout(), OptionalActions::Now, &before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use super::*;
+
+    const CHILD: &str = "LOADGEN_TEST_PANICS";
+
+    /// For all panics, on whatever thread: the terminal is given back before the message, and echo
+    /// is on again. Told by a real terminal (`script` makes one).
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let this = env::current_exe().unwrap();
+        let child = format!(
+            "{} --exact live::screen::tests::panics_in_a_thread --ignored --nocapture; stty -a",
+            this.display()
+        );
+        let script = Command::new("script")
+            .args(["--quiet", "--return", "--command", &child, "/dev/null"])
+            .env(CHILD, "1")
+            .output();
+        let Ok(output) = script else {
+            eprintln!("SKIPPED: there is no `script` here (util-linux)");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let place = |what: &str| said.find(what).unwrap_or_else(|| panic!("no {what:?}: {said}"));
+        assert!(place("\u{1b}[?1049h") < place("\u{1b}[?1049l"), "taken, then given back");
+        assert!(place("\u{1b}[?1049l") < place("on purpose"), "the message is to be seen");
+        assert_eq!(said.matches("\u{1b}[?1049l").count(), 1, "given back once");
+        let modes = &said[place("isig")..];
+        assert!(modes.contains(" echo ") && modes.contains(" icanon "), "{modes}");
+    }
+
+    /// Not a test by itself: see above.
+    #[test]
+    #[ignore = "the child of the test above"]
+    fn panics_in_a_thread() {
+        if env::var_os(CHILD).is_none() {
+            return;
+        }
+        let mut screen = Screen::enter().unwrap();
+        screen.draw(|_| {});
+        let panicked = std::thread::spawn(|| panic!("on purpose")).join();
+        assert!(panicked.is_err());
+        screen.draw(|_| panic!("a terminal that is not ours is not drawn to"));
     }
 }
