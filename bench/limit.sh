@@ -71,6 +71,7 @@ summary() {
           if (!($1 in least) || $2 < least[$1]) least[$1] = $2
           if ($2 > most[$1]) most[$1] = $2 }
         END {
+            printf "# Posthaste beside the bare limit\n\n"
             printf "%d events of %d B on %d connections; means of %d runs each (least to most)\n\n",
                 events, payload, connections, runs["posthaste"]
             print "| | events/s | | CPU-us an event | Posthaste: of its rate | of its CPU |"

@@ -91,7 +91,8 @@ pub(super) fn sentence(effect: &Effect) -> String {
             format!("{}: too little to judge: {reason}", effect.metric)
         }
         (Verdict::Inconclusive, None) => format!(
-            "{}: {change} ({interval}); a change of {detectable} for the worse would have been seen",
+            "{}: {change} ({interval}); a change of {detectable} for the worse would have been \
+         seen",
             effect.metric
         ),
         _ => format!("{}: {a} became {b}, {change} ({interval})", effect.metric),

@@ -233,8 +233,8 @@ fn surroundings(summary: &Summary, html: &mut String) {
     _ = writeln!(html, "<details open><summary>What held, overrides included</summary>");
     _ = writeln!(html, "<pre>{toml}</pre></details>");
     html.push_str(
-        "<p class=\"facts\">Raw figures: <code>summary.json</code>, <code>intervals.hlog</code> and \
-         <code>*.hgrm</code> beside this file; the last two are read by HdrHistogram’s own \
+        "<p class=\"facts\">Raw figures: <code>summary.json</code>, <code>intervals.hlog</code> \
+         and <code>*.hgrm</code> beside this file; the last two are read by HdrHistogram’s own \
          tools.</p>\n",
     );
     close(html);
