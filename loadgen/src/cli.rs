@@ -20,6 +20,7 @@ Examples:
   loadgen run steady                                 run it
   loadgen run steady --set phases.measure=5s         a short one
   loadgen run mine.toml --binary ../other/posthaste  one of your own, against another build
+  loadgen ab --a ./before --b ./after steady         whether a change made it better or worse
 
 Exit codes: 0 ok, 2 usage, 3 regression, 4 a gate failed, 5 invalid (not a measurement), 70 a fault
 of the generator or the machine, 130 interrupted (what was measured until then is written).";

@@ -3,7 +3,7 @@
 //! On a machine with neighbours a run now and a run in ten minutes differ by more than most
 //! changes do. Blocks of a few seconds that lie side by side see the same neighbours; that A and B
 //! take turns in going first lets a slow drift fall out. After a number of pairs it is looked at;
-//! while nothing can be said more pairs are made, up to a limit. Looking several times would find
+//! while nothing can be said there are twice as many made, up to a limit. Looking several times would find
 //! differences by chance, so each look has its part of the error that is allowed for all (the
 //! confidence is split evenly; Bonferroni).
 //!
@@ -30,7 +30,7 @@ use crate::units::{floor, show_duration};
 /// What to compare, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Pairs until the first look, and between looks.
+    /// Pairs until the first look; until each further one there are twice as many.
     pub pairs: u32,
     /// Pairs at most.
     pub pairs_max: u32,
@@ -135,7 +135,7 @@ pub fn conduct(options: &Options, machine: &mut dyn Machine) -> Result<Finished,
         fs::create_dir_all(&folder).map_err(|source| AbError::Write { path: folder, source })?;
     }
     let mut turns = Turns { options, machine, done: 0, repeated: 0 };
-    let looks = options.pairs_max.div_ceil(options.pairs.max(1)).max(1);
+    let looks = looks(options.pairs, options.pairs_max);
     let plan = Plan {
         confidence: 1.0 - (1.0 - options.plan.confidence) / f64::from(looks),
         ..options.plan
@@ -164,6 +164,13 @@ pub fn conduct(options: &Options, machine: &mut dyn Machine) -> Result<Finished,
     }
 }
 
+/// How often it is looked at most.
+fn looks(pairs: u32, pairs_max: u32) -> u32 {
+    let doubled = std::iter::successors(Some(pairs.max(1)), |pairs| pairs.checked_mul(2));
+    let before_last = doubled.take_while(|pairs| *pairs < pairs_max).count();
+    1 + u32::try_from(before_last).unwrap_or(u32::MAX)
+}
+
 /// Why no more blocks are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -185,7 +192,7 @@ struct Turns<'a> {
 
 impl Turns<'_> {
     fn pairs_until_look(&mut self) -> Result<Option<Stop>, AbError> {
-        let until = (self.done + self.options.pairs.max(1)).min(self.options.pairs_max);
+        let until = (2 * self.done).max(self.options.pairs).clamp(1, self.options.pairs_max.max(1));
         while self.done < until {
             match self.pair()? {
                 Pair::Valid => self.done += 1,

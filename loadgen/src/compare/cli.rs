@@ -98,16 +98,16 @@ pub struct Ab {
     #[arg(long, value_name = "FILE")]
     b: PathBuf,
     /// The measure phase of each block
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
     block: String,
     /// The warm-up of each block
-    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
     warm_up: String,
-    /// Pairs of blocks until the first look, and between looks
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    /// Pairs of blocks until the first look; until each further one there are twice as many
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pairs: u32,
     /// Pairs at most, while nothing can be said
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pairs_max: u32,
     /// Any value of the scenario, for both
     #[arg(long, value_name = "KEY=VALUE")]
