@@ -3,9 +3,9 @@
 //! On a machine with neighbours a run now and a run in ten minutes differ by more than most
 //! changes do. Blocks of a few seconds that lie side by side see the same neighbours; that A and B
 //! take turns in going first lets a slow drift fall out. After a number of pairs it is looked at;
-//! while nothing can be said there are twice as many made, up to a limit. Looking several times would find
-//! differences by chance, so each look has its part of the error that is allowed for all (the
-//! confidence is split evenly; Bonferroni).
+//! while nothing can be said there are twice as many made, up to a limit. Looking several times
+//! would find differences by chance, so each look has its part of the error that is allowed for
+//! all (the confidence is split evenly; Bonferroni).
 //!
 //! ```text
 //! <out>/a/01 <out>/b/01 …      the blocks, each a run's folder
