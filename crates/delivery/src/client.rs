@@ -24,7 +24,7 @@ use crate::connection::Connection;
 use crate::dns::{self, Addresses, Names, Resolve, SystemResolver};
 use crate::endpoint::{Endpoint, Form};
 use crate::failure::Failure;
-use crate::pool::{Limits, Pool};
+use crate::pool::{Limits, Pool, Pooled as _};
 use crate::progress::{Progress, Stage, micros};
 use crate::request::{Moment, Request};
 use crate::settings::{Settings, SettingsError};
@@ -38,7 +38,7 @@ pub struct Client {
     clock: Rc<dyn Clock>,
     names: Names,
     policy: AddressPolicy,
-    pool: RefCell<Pool>,
+    pool: RefCell<Pool<Box<Connection>>>,
     connector: Connector,
     user_agent: HeaderValue,
     attempt_time_max: Duration,
@@ -223,10 +223,9 @@ impl Client {
             let text = "the process is shutting down";
             return Err(Failure::ours(ErrorClass::ShuttingDown, text));
         }
-        let form = match &endpoint.form {
-            Ok(form) => form,
-            Err(reason) => return Err(Failure::charged(ErrorClass::InvalidRequest, *reason)),
-        };
+        let form = endpoint
+            .form()
+            .map_err(|invalid| Failure::charged(ErrorClass::InvalidRequest, invalid.to_string()))?;
         let candidates = self.candidates(endpoint, progress).await?;
         let plan = Plan { endpoint, form, request, candidates };
         let mut first_sent = None;
@@ -306,12 +305,12 @@ impl Client {
             port: plan.endpoint.target.port,
             server_name: plan.form.server_name.as_ref(),
         };
-        let connection = self.connector.connect(destination, token, progress).await?;
+        let connection = Box::new(self.connector.connect(destination, token, progress).await?);
         if let Candidates::Resolved(addresses) = &plan.candidates {
             addresses.worked(connection.address());
         }
         self.count(|counts| counts.opened += 1);
-        Ok(Box::new(connection))
+        Ok(connection)
     }
 
     fn moment(&self) -> Moment {
@@ -328,7 +327,7 @@ impl Client {
     ) -> Result<(), Broken> {
         progress.stage = Stage::Waiting;
         let sent_us = self.clock.monotonic_us();
-        let outgoing = plan.request.signed(plan.endpoint, plan.form, &self.user_agent, moment);
+        let outgoing = plan.request.signed_as(plan.form, plan.endpoint, &self.user_agent, moment);
         let response = connection.send(outgoing).await.map_err(|error| Broken {
             failure: Failure::exchange(&error),
             unanswered: connection.is_unanswered(),

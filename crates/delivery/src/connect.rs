@@ -20,8 +20,9 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use crate::clock::Clock;
-use crate::connection::{Connection, OpenToken, Socket, Stream, Wire};
+use crate::connection::{Connection, Socket, Stream, Wire};
 use crate::failure::{Failure, chain};
+use crate::pool::OpenToken;
 use crate::progress::{Progress, Stage, micros};
 
 /// How long the peer's machine may leave what we send unacknowledged. One that vanished without a

@@ -5,7 +5,7 @@
 //! ```
 //! The HTTP state machine is polled in place by whoever uses the connection ([`Connection::drive`])
 //! and by nobody while it rests. That saves a task, its wake-ups and its channel hops per
-//! connection; the price is that closing is noticed only by looking, which [`Connection::is_clean`]
+//! connection; the price is that closing is noticed only by looking, which [`Pooled::is_clean`]
 //! does before each reuse and in each sweep.
 //!
 //! Invariant: the parser gets at most the allowed head bytes plus one read before a head is
@@ -13,7 +13,6 @@
 
 mod wire;
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -26,23 +25,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 pub(crate) use self::wire::{Socket, Stream, Wire};
-
-/// Counts open connections; one token per connection, given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct OpenToken(Rc<Cell<usize>>);
-
-impl OpenToken {
-    pub(crate) fn take(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
-        Self(Rc::clone(open))
-    }
-}
-
-impl Drop for OpenToken {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
+use crate::pool::{OpenToken, Pooled};
 
 /// An open connection that speaks HTTP/1.1.
 pub(crate) struct Connection {
@@ -68,10 +51,6 @@ impl Connection {
         let address = wire.address();
         let (sender, http) = limits.handshake(TokioIo::new(stream)).await?;
         Ok(Self { sender, http, ended: false, wire, tls, address, _token: token })
-    }
-
-    pub(crate) const fn address(&self) -> IpAddr {
-        self.address
     }
 
     /// Sends a request and waits for the response's head.
@@ -105,12 +84,24 @@ impl Connection {
         !self.ended && self.sender.is_ready()
     }
 
-    /// Whether a resting connection is still fit for use: open, and nothing came in.
-    ///
+    fn poll_resting(&mut self) {
+        if !self.ended {
+            // Nobody waits: whoever looks next polls again.
+            let mut context = Context::from_waker(Waker::noop());
+            self.ended = Pin::new(&mut self.http).poll(&mut context).is_ready();
+        }
+    }
+}
+
+impl Pooled for Box<Connection> {
+    fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Asks the socket itself, because the runtime learns of closing only when it next polls the
     /// operating system. With TLS, bytes may be a session ticket and no application data, so they
     /// go through the TLS layer first.
-    pub(crate) fn is_clean(&mut self) -> bool {
+    fn is_clean(&mut self) -> bool {
         match (self.wire.is_quiet(), self.tls) {
             (true, _) => !self.ended,
             (false, false) => false,
@@ -118,14 +109,6 @@ impl Connection {
                 self.poll_resting();
                 !self.ended && self.wire.is_quiet()
             }
-        }
-    }
-
-    fn poll_resting(&mut self) {
-        if !self.ended {
-            // Nobody waits: whoever looks next polls again.
-            let mut context = Context::from_waker(Waker::noop());
-            self.ended = Pin::new(&mut self.http).poll(&mut context).is_ready();
         }
     }
 }

@@ -11,20 +11,26 @@ use http::{HeaderValue, Uri};
 use posthaste_domain::{Host, SigningKey, SigningSecrets, TargetUrl, Timestamp};
 use rustls::pki_types::ServerName;
 use smallvec::SmallVec;
+use thiserror::Error;
 
 /// A target with its signing keys, ready for requests.
 pub struct Endpoint {
     pub(crate) url: TargetUrl,
     pub(crate) target: TargetKey,
-    pub(crate) form: Result<Form, &'static str>,
+    form: Result<Form, InvalidTarget>,
     current: SigningKey,
     // Newest first, each with the time at which it ends.
     previous: SmallVec<[(SigningKey, Timestamp); 1]>,
 }
 
+/// Why an endpoint's target makes no HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct InvalidTarget(&'static str);
+
 /// What connections are shared by: two endpoints with the same key use the same connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TargetKey {
+pub struct TargetKey {
     pub(crate) https: bool,
     pub(crate) host: Host,
     pub(crate) port: u16,
@@ -59,6 +65,17 @@ impl Endpoint {
         }
     }
 
+    /// What its connections are found by.
+    #[must_use]
+    pub const fn target_key(&self) -> &TargetKey {
+        &self.target
+    }
+
+    /// The prebuilt parts of its requests.
+    pub(crate) fn form(&self) -> Result<&Form, InvalidTarget> {
+        self.form.as_ref().map_err(|reason| *reason)
+    }
+
     /// The keys that sign at `now`, newest first.
     pub(crate) fn live_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
         let older = self.previous.iter().filter(move |(_, ends)| now < *ends);
@@ -74,22 +91,23 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Form {
-    fn new(target: &TargetUrl) -> Result<Self, &'static str> {
+    fn new(target: &TargetUrl) -> Result<Self, InvalidTarget> {
         let path: PathAndQuery = target
             .path_and_query()
             .parse()
-            .map_err(|_| "path and query of the target URL make no HTTP request")?;
+            .map_err(|_| InvalidTarget("path and query of the target URL make no HTTP request"))?;
         let host = HeaderValue::from_str(target.authority())
-            .map_err(|_| "the host of the target URL makes no Host header")?;
+            .map_err(|_| InvalidTarget("the host of the target URL makes no Host header"))?;
         let server_name = if target.is_https() { Some(server_name(target.host())?) } else { None };
         Ok(Self { uri: path.into(), host, server_name })
     }
 }
 
-fn server_name(host: &Host) -> Result<ServerName<'static>, &'static str> {
+fn server_name(host: &Host) -> Result<ServerName<'static>, InvalidTarget> {
+    const NO_NAME: InvalidTarget =
+        InvalidTarget("the host of the target URL is no name that a certificate can have");
     Ok(match host {
-        Host::Name(name) => ServerName::try_from(name.to_string())
-            .map_err(|_| "the host of the target URL is no name that a certificate can have")?,
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| NO_NAME)?,
         Host::V4(address) => ServerName::from(std::net::IpAddr::V4(*address)),
         Host::V6(address) => ServerName::from(std::net::IpAddr::V6(*address)),
     })
@@ -112,7 +130,7 @@ mod tests {
     fn path_and_query_stay_as_given() {
         let tail = "/a-._~!$&'()*+,;=:@/%41//./../?b=[]{}|^`?&%zz".replace("%zz", "%20");
         let endpoint = endpoint(&format!("https://example.com{tail}"));
-        let form = endpoint.form.as_ref().map_err(|reason| *reason).unwrap();
+        let form = endpoint.form().unwrap();
         assert_eq!(form.uri.to_string(), tail);
     }
 
@@ -125,7 +143,7 @@ mod tests {
             ("http://[2001:db8::1]:8080/x", "[2001:db8::1]:8080"),
         ] {
             let endpoint = endpoint(url);
-            let form = endpoint.form.as_ref().map_err(|reason| *reason).unwrap();
+            let form = endpoint.form().unwrap();
             assert_eq!(form.host, host, "{url}");
         }
     }

@@ -1,4 +1,6 @@
 //! One request: its headers, signed afresh, around a payload that is passed on untouched.
+//!
+//! Invariant: the same request, endpoint, user agent and moment make the same bytes.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
@@ -6,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::Full;
 use posthaste_domain::{EventId, Timestamp, standard_signature, stripe_signature};
 
-use crate::endpoint::{Endpoint, Form};
+use crate::endpoint::{Endpoint, Form, InvalidTarget};
 
 const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -33,21 +35,35 @@ pub struct Request {
 /// When an attempt signs. A request that is sent again as the same attempt is signed for the same
 /// moment, so that it is the same request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub struct Moment {
     /// Which keys are live.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
     /// The time that the signatures carry.
-    pub(crate) wall: Timestamp,
+    pub wall: Timestamp,
 }
 
 impl Request {
-    /// The HTTP request to `endpoint`, signed for `moment`. Every value is made to be given away:
-    /// keeping one for a second sending would cost more in each attempt than signing anew costs
-    /// in the rare one.
-    pub(crate) fn signed(
+    /// The HTTP request that an attempt to `endpoint` sends at `moment`, as it goes on a connection
+    /// to [`Endpoint::target_key`]. HTTP itself adds `content-length`, and nothing else.
+    ///
+    /// # Errors
+    /// [`InvalidTarget`] where the endpoint's attempts fail as `invalid_request`.
+    pub fn signed(
         &self,
         endpoint: &Endpoint,
+        user_agent: &HeaderValue,
+        moment: Moment,
+    ) -> Result<http::Request<Full<Bytes>>, InvalidTarget> {
+        Ok(self.signed_as(endpoint.form()?, endpoint, user_agent, moment))
+    }
+
+    /// [`Request::signed`] for one who has the form already. Every value is made to be given away:
+    /// keeping one for a second sending would cost more in each attempt than signing anew costs
+    /// in the rare one.
+    pub(crate) fn signed_as(
+        &self,
         form: &Form,
+        endpoint: &Endpoint,
         user_agent: &HeaderValue,
         moment: Moment,
     ) -> http::Request<Full<Bytes>> {
@@ -94,7 +110,52 @@ fn ascii(signature: String) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use posthaste_domain::{SigningSecrets, TargetUrl, WebhookSecret};
+
     use super::*;
+
+    fn endpoint(url: &str) -> Endpoint {
+        let secrets = SigningSecrets::new(WebhookSecret::try_new("a-secret-of-ours").unwrap());
+        Endpoint::new(&TargetUrl::parse_stored(url).unwrap(), &secrets)
+    }
+
+    fn request(payload: &'static str) -> Request {
+        let event = EventId::from_parts(Timestamp::from_millis(1_795_507_200_000), 1);
+        let ready_at = Timestamp::from_millis(0);
+        Request { event, number: 12, payload: Bytes::from_static(payload.as_bytes()), ready_at }
+    }
+
+    /// The same moment makes the same request, whichever way it is asked for; another, another.
+    #[test]
+    fn a_moment_decides_the_signatures() {
+        let (endpoint, agent) =
+            (endpoint("https://example.com/x?y"), HeaderValue::from_static("u"));
+        let at = |ms| Moment { now: Timestamp::from_millis(ms), wall: Timestamp::from_millis(ms) };
+        let sent = |moment| request("{}").signed(&endpoint, &agent, moment).unwrap();
+        let (first, again, later) = (sent(at(5_000)), sent(at(5_999)), sent(at(6_000)));
+        assert_eq!(first.headers(), again.headers());
+        assert_eq!((first.method(), first.uri().to_string()), (&Method::POST, "/x?y".to_owned()));
+        let changed = |name| first.headers()[name] != later.headers()[name];
+        let names = [STRIPE_SIGNATURE, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
+        assert!(names.iter().all(changed));
+        let form = endpoint.form().unwrap();
+        let inside = request("{}").signed_as(form, &endpoint, &agent, at(5_000));
+        assert_eq!(first.headers(), inside.headers());
+        assert_eq!(first.headers()[WEBHOOK_ATTEMPT], "12");
+    }
+
+    /// An empty body says its length; for others HTTP does.
+    #[test]
+    fn only_an_empty_body_has_its_length_here() {
+        let (endpoint, agent) = (endpoint("http://example.com/"), HeaderValue::from_static("u"));
+        let moment = Moment { now: Timestamp::from_millis(1), wall: Timestamp::from_millis(1) };
+        for (payload, length) in [("", Some("0")), ("{}", None)] {
+            let sent = request(payload).signed(&endpoint, &agent, moment).unwrap();
+            let found = sent.headers().get(CONTENT_LENGTH).map(|value| value.to_str().unwrap());
+            assert_eq!(found, length);
+            assert!(sent.headers().len() <= HEADERS);
+        }
+    }
 
     /// For all numbers: their decimal digits.
     #[test]
