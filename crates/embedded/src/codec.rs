@@ -1,5 +1,8 @@
 //! How records become bytes and bytes become records: the one place that knows bincode.
 //!
+//! For who reads or writes rows of a data directory: what verifies one, exports one, measures one.
+//! Which record stands where is said by the tables' keys, not by the bytes.
+//!
 //! ```text
 //!  ┌─────────┬──────────────────────────────┬────────────────┐
 //!  │ version │ bincode 2, variable integers │ CRC-32, LE     │
@@ -16,7 +19,7 @@
 
 mod records;
 
-pub(crate) use records::{
+pub use records::{
     ClaimRow, CommitRow, EventRow, FreshRow, KeyRow, LogRow, Standing, TenantRow, TimerRow,
     cause_number, cause_of,
 };
@@ -38,7 +41,7 @@ const fn format()
 
 /// Why bytes from disk are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum CodecError {
+pub enum CodecError {
     /// Shorter than the shortest frame.
     #[error("too short")]
     Short,
@@ -53,16 +56,21 @@ pub(crate) enum CodecError {
     Fields,
 }
 
-/// What can be stored as a record; a name of ours, so that nobody else names the library.
-pub(crate) trait Decodable: Decode<()> {}
+/// What can be read as a record: the kinds of this module. A name of ours, so that nobody else
+/// names the library.
+pub trait Decodable: Decode<()> {}
 impl<R: Decode<()>> Decodable for R {}
 
-/// See [`Decodable`].
-pub(crate) trait Encodable: Encode {}
+/// What can be written as a record: as [`Decodable`].
+pub trait Encodable: Encode {}
 impl<R: Encode> Encodable for R {}
 
 /// A record's bytes.
-pub(crate) fn encode<R: Encodable>(record: &R) -> Vec<u8> {
+///
+/// # Panics
+/// Where the record is longer than a mebibyte, which no part of one is allowed to be.
+#[must_use]
+pub fn encode<R: Encodable>(record: &R) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
     bytes.push(VERSION);
     // Writing into memory fails only beyond the limit, which no record of ours comes near: the
@@ -72,8 +80,12 @@ pub(crate) fn encode<R: Encodable>(record: &R) -> Vec<u8> {
     seal(bytes)
 }
 
-/// The record that `bytes` are.
-pub(crate) fn decode<R: Decodable>(bytes: &[u8]) -> Result<R, CodecError> {
+/// The record that `bytes` are, all of them.
+///
+/// # Errors
+/// [`CodecError`] where they are no record of this kind; never panics, never allocates more than a
+/// record may have.
+pub fn decode<R: Decodable>(bytes: &[u8]) -> Result<R, CodecError> {
     let body = open(bytes)?;
     match decode_from_slice(body, format()) {
         Ok((record, used)) if used == body.len() => Ok(record),
@@ -82,7 +94,8 @@ pub(crate) fn decode<R: Decodable>(bytes: &[u8]) -> Result<R, CodecError> {
 }
 
 /// Bytes that are no record (a payload, a setting), as they are on disk.
-pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + payload.len() + CHECKSUM_LEN);
     bytes.push(VERSION);
     bytes.extend_from_slice(payload);
@@ -90,7 +103,10 @@ pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
 }
 
 /// What [`frame`] was given.
-pub(crate) fn unframe(bytes: &[u8]) -> Result<&[u8], CodecError> {
+///
+/// # Errors
+/// As [`decode`], without [`CodecError::Fields`].
+pub fn unframe(bytes: &[u8]) -> Result<&[u8], CodecError> {
     open(bytes)
 }
 

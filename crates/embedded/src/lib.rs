@@ -14,7 +14,7 @@
 //! it owed and taken away in the one that settles it; a released record format stays readable.
 
 mod batch;
-mod codec;
+pub mod codec;
 mod directory;
 mod error;
 #[cfg(test)]

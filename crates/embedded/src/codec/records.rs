@@ -1,7 +1,9 @@
 //! The records of version 1, and what they are in the words of the domain.
 //!
 //! Fields are in the order in which they are stored; none may be moved, added or taken away. A
-//! change is a version 2 beside this one.
+//! change is a version 2 beside this one. Times are Unix milliseconds.
+
+use std::fmt;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
@@ -13,25 +15,40 @@ use posthaste_ports::{LoggedAttempt, TenantRecord};
 
 use super::CodecError;
 
-/// Where an event stands; times are Unix milliseconds.
+/// Where an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// Owed at once.
     Fresh,
     /// Owed when the retry is due.
-    Timer { due: u64 },
+    Timer {
+        /// When.
+        due: u64,
+    },
     /// A 2xx was seen; the row goes when it ends.
-    Delivered { ends: u64 },
-    /// In the DLQ since `at`; the row goes when it ends. `cause` is the place in
-    /// [`DeadLetterCause::ALL`].
-    Dead { cause: u8, at: u64, ends: u64 },
+    Delivered {
+        /// The first millisecond in which the row has expired.
+        ends: u64,
+    },
+    /// In the DLQ; the row goes when it ends.
+    Dead {
+        /// The place in [`DeadLetterCause::ALL`]; see [`cause_of`].
+        cause: u8,
+        /// Since when.
+        at: u64,
+        /// As for [`Standing::Delivered`].
+        ends: u64,
+    },
     /// Purged from the DLQ; the row goes when it ends.
-    Purged { ends: u64 },
+    Purged {
+        /// As for [`Standing::Delivered`].
+        ends: u64,
+    },
 }
 
 impl Standing {
     /// The status as the API tells it at `now`: FAILED is over when the retry is due.
-    pub(crate) const fn status(self, now: Timestamp) -> EventStatus {
+    pub const fn status(self, now: Timestamp) -> EventStatus {
         match self {
             Self::Fresh => EventStatus::Pending,
             Self::Timer { due } if due <= now.as_millis() => EventStatus::Pending,
@@ -43,7 +60,7 @@ impl Standing {
     }
 
     /// How the delivery is owed; none where it is not.
-    pub(crate) const fn owed_as(self) -> Option<OwedAs> {
+    pub const fn owed_as(self) -> Option<OwedAs> {
         match self {
             Self::Fresh => Some(OwedAs::Fresh),
             Self::Timer { due } => Some(OwedAs::Timer(Timestamp::from_millis(due))),
@@ -52,7 +69,7 @@ impl Standing {
     }
 
     /// The first millisecond in which the row has expired; none where it never does.
-    pub(crate) const fn ends(self) -> Option<Timestamp> {
+    pub const fn ends(self) -> Option<Timestamp> {
         match self {
             Self::Fresh | Self::Timer { .. } => None,
             Self::Delivered { ends } | Self::Dead { ends, .. } | Self::Purged { ends } => {
@@ -63,38 +80,38 @@ impl Standing {
 }
 
 /// A cause as it is stored.
-pub(crate) fn cause_number(cause: DeadLetterCause) -> u8 {
+pub fn cause_number(cause: DeadLetterCause) -> u8 {
     place(&DeadLetterCause::ALL, &cause)
 }
 
 /// The cause that a number stands for.
-pub(crate) fn cause_of(number: u8) -> Option<DeadLetterCause> {
+pub fn cause_of(number: u8) -> Option<DeadLetterCause> {
     DeadLetterCause::ALL.get(usize::from(number)).copied()
 }
 
 /// An event: where it stands and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct EventRow {
+pub struct EventRow {
     /// Where it stands.
-    pub(crate) standing: Standing,
+    pub standing: Standing,
     /// 0 at first, one more with each requeue.
-    pub(crate) round: u32,
+    pub round: u32,
     /// Attempts that this round has finished.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
     /// How often a crash of ours cut this round off.
-    pub(crate) interrupted: u8,
+    pub interrupted: u8,
     /// Whether a row that owes it may have been written before under the key that the row has now:
     /// once true, always true. Such a row is never taken away weakly.
-    pub(crate) rewritten: bool,
+    pub rewritten: bool,
     /// Lines in its log, over all rounds.
-    pub(crate) logged: u32,
+    pub logged: u32,
     /// When the last attempt started, in whichever round.
-    pub(crate) last_attempt_at: Option<u64>,
+    pub last_attempt_at: Option<u64>,
 }
 
 impl EventRow {
     /// A row that has just been accepted.
-    pub(crate) const fn accepted() -> Self {
+    pub const fn accepted() -> Self {
         Self {
             standing: Standing::Fresh,
             round: 0,
@@ -109,14 +126,16 @@ impl EventRow {
 
 /// A fresh delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct FreshRow {
-    pub(crate) round: u32,
-    pub(crate) interrupted: u8,
+pub struct FreshRow {
+    /// As in [`EventRow`].
+    pub round: u32,
+    /// As in [`EventRow`].
+    pub interrupted: u8,
 }
 
 impl FreshRow {
     /// The delivery, without its payload.
-    pub(crate) const fn owed(self, key: DeliveryKey) -> Owed {
+    pub const fn owed(self, key: DeliveryKey) -> Owed {
         Owed {
             key,
             round: self.round,
@@ -130,17 +149,20 @@ impl FreshRow {
 
 /// A waiting retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct TimerRow {
+pub struct TimerRow {
     /// The tenant's, so that a shard knows its own without looking the tenant up.
-    pub(crate) shard_key: u32,
-    pub(crate) round: u32,
-    pub(crate) attempts: u32,
-    pub(crate) interrupted: u8,
+    pub shard_key: u32,
+    /// As in [`EventRow`].
+    pub round: u32,
+    /// As in [`EventRow`].
+    pub attempts: u32,
+    /// As in [`EventRow`].
+    pub interrupted: u8,
 }
 
 impl TimerRow {
     /// The delivery, without its payload.
-    pub(crate) const fn owed(self, due: Timestamp, key: DeliveryKey) -> Owed {
+    pub const fn owed(self, due: Timestamp, key: DeliveryKey) -> Owed {
         Owed {
             key,
             round: self.round,
@@ -154,39 +176,42 @@ impl TimerRow {
 
 /// The first use of an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct ClaimRow {
+pub struct ClaimRow {
     /// SHA-256 of the body.
-    pub(crate) body: [u8; 32],
+    pub body: [u8; 32],
     /// The event that it made.
-    pub(crate) event: u128,
+    pub event: u128,
     /// The first millisecond in which it holds no more.
-    pub(crate) ends: u64,
+    pub ends: u64,
 }
 
 /// An API key.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct KeyRow {
-    pub(crate) tenant: String,
-    pub(crate) active: bool,
-    pub(crate) created_at: u64,
+pub struct KeyRow {
+    /// Whose it is.
+    pub tenant: String,
+    /// Whether it opens anything.
+    pub active: bool,
+    /// When it was made.
+    pub created_at: u64,
 }
 
 /// Written with every commit: what the witness is compared with, and where scans begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct CommitRow {
+pub struct CommitRow {
     /// One more with each commit.
-    pub(crate) number: u64,
+    pub number: u64,
     /// Events accepted since the directory was made.
-    pub(crate) accepted: u64,
+    pub accepted: u64,
     /// No timer is due earlier than this.
-    pub(crate) timers_low: u64,
+    pub timers_low: u64,
     /// No row expires earlier than this.
-    pub(crate) expiry_low: u64,
+    pub expiry_low: u64,
 }
 
 /// A tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct TenantRow {
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TenantRow {
     target: String,
     secret: String,
     /// Older secrets, newest first, with the times at which they end.
@@ -200,7 +225,7 @@ pub(crate) struct TenantRow {
 
 impl TenantRow {
     /// What is stored of a tenant.
-    pub(crate) fn of(record: &TenantRecord) -> Self {
+    pub fn of(record: &TenantRecord) -> Self {
         let older = record.secrets.previous().iter();
         Self {
             target: record.target.as_str().to_owned(),
@@ -216,8 +241,11 @@ impl TenantRow {
         }
     }
 
-    /// The tenant.
-    pub(crate) fn record(self, id: TenantId) -> Result<TenantRecord, CodecError> {
+    /// The tenant, whose id is in the row's key.
+    ///
+    /// # Errors
+    /// [`CodecError::Fields`] where a part is not what a tenant has.
+    pub fn record(self, id: TenantId) -> Result<TenantRecord, CodecError> {
         let secret = |text: &str| WebhookSecret::try_new(text).map_err(|_| CodecError::Fields);
         let previous = self
             .previous
@@ -234,6 +262,14 @@ impl TenantRow {
             updated_at: Timestamp::from_millis(self.updated_at),
             version: self.version,
         })
+    }
+}
+
+/// Shows neither the secrets, which the row has in the clear, nor the target, whose path may be
+/// one.
+impl fmt::Debug for TenantRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantRow").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -276,7 +312,7 @@ impl VerdictRow {
 
 /// One line of an event's log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct LogRow {
+pub struct LogRow {
     round: u32,
     number: u32,
     at: u64,
@@ -292,7 +328,7 @@ pub(crate) struct LogRow {
 
 impl LogRow {
     /// What is stored of an attempt.
-    pub(crate) fn of(round: u32, attempt: &Attempt) -> Self {
+    pub fn of(round: u32, attempt: &Attempt) -> Self {
         let PhaseTimings { queue_us, dns_us, connect_us, tls_us, first_byte_us, total_us, reused } =
             attempt.phases;
         Self {
@@ -310,7 +346,10 @@ impl LogRow {
     }
 
     /// The attempt.
-    pub(crate) fn attempt(self) -> Result<LoggedAttempt, CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError::Fields`] where its verdict is none.
+    pub fn attempt(self) -> Result<LoggedAttempt, CodecError> {
         let [queue_us, dns_us, connect_us, tls_us, first_byte_us, total_us] = self.phases_us;
         let reused = self.reused;
         let attempt = Attempt {
@@ -335,7 +374,7 @@ impl LogRow {
     }
 
     /// The error line alone.
-    pub(crate) fn error(self) -> Option<Box<str>> {
+    pub fn error(self) -> Option<Box<str>> {
         self.error.map(String::into_boxed_str)
     }
 }

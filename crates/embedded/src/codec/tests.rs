@@ -187,6 +187,13 @@ fn a_tenant_and_an_attempt_come_back_whole() {
     assert_eq!(cause_of(u8::MAX), None);
 }
 
+#[test]
+fn debug_shows_no_secret() {
+    let text = format!("{:?}", TenantRow::of(&tenant()));
+    assert!(text.starts_with("TenantRow") && !text.contains("secret"), "{text}");
+    assert!(!text.contains("hook"), "{text}");
+}
+
 proptest! {
     /// For all payloads: they come back byte for byte.
     #[test]
