@@ -12,6 +12,7 @@ mod api_key;
 mod attempt;
 mod delivery;
 mod ids;
+mod row;
 mod schedule;
 mod secret;
 mod signature;
@@ -25,6 +26,7 @@ pub use delivery::{
     DeadLetterCause, DeliveryKey, EventStatus, Owed, OwedAs, Resolution, Settlement, TimerPosition,
 };
 pub use ids::{EndpointId, EventId, IdError, TenantId};
+pub use row::{InstanceId, Lease, Refused, Row, RowChange, RowKey, RowWrite};
 pub use schedule::{RetrySchedule, ScheduleError};
 pub use secret::{SecretError, SigningSecrets, WebhookSecret};
 pub use signature::{

@@ -13,7 +13,10 @@ mod dead_letters;
 mod error;
 mod events;
 mod expiry;
+mod jobs;
 mod journal;
+mod queue;
+mod rows;
 mod tenants;
 
 pub use dead_letters::{DeadLetter, DeadLetters, Requeued, Scope};
@@ -23,9 +26,12 @@ pub use events::{
     LoggedAttempt, NewEvent, Retried,
 };
 pub use expiry::{CLAIM_KEPT_MS, DEAD_KEPT_MS, DELIVERED_KEPT_MS, Expiry};
+pub use jobs::{Job, JobChange, JobState, JobStore};
 pub use journal::{
     Arrival, ArrivalSink, Backlog, Journal, OwedEndpoint, Settled, ShardSpec, TimerPage,
 };
+pub use queue::{Message, Outgoing, QUEUE_BATCH_MAX, Queue, Receipt};
+pub use rows::{Rows, StoredEvent, WORK_PARTITIONS, Written};
 pub use tenants::{
     Created, Identity, KeyRecord, NewTenant, TenantChange, TenantRecord, TenantStore,
 };

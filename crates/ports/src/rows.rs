@@ -1,0 +1,51 @@
+//! The shared table of rows (AWS mode), as the daemon uses it: conditional writes, reads, and the
+//! work index.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_domain::{Row, RowKey, RowWrite, Timestamp};
+
+use crate::PortError;
+
+/// How many partitions the work index has (PROTOCOL, `wk`).
+pub const WORK_PARTITIONS: u8 = 64;
+
+/// What came of one conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Done.
+    Done,
+    /// A condition does not hold; the row as it is, or none where there is no such row.
+    Refused(Option<Row>),
+}
+
+/// A row with its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// What the row says.
+    pub row: Row,
+    /// The bytes to deliver; none where their item is gone.
+    pub payload: Option<Bytes>,
+}
+
+/// The shared table of rows.
+///
+/// An error of a write or a read says nothing about whether it was done: a reply may be lost. The
+/// protocol's conditions make every write safe to repeat.
+#[async_trait]
+pub trait Rows: Send + Sync {
+    /// Writes rows, each by itself, in as few requests as it can; one answer for each in order,
+    /// all meaning what [`RowWrite::apply`] says. A call names a row once.
+    async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>>;
+    /// Rows with their payloads, as the last acknowledged write left them; one answer for each in
+    /// order; none where there is no such row.
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError>;
+    /// Rows of one partition (below [`WORK_PARTITIONS`]) of the work index whose lease ends before
+    /// `before`, soonest first, at most `max`. May lag behind the rows.
+    async fn owed(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        max: usize,
+    ) -> Result<Vec<RowKey>, PortError>;
+}
