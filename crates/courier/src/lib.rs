@@ -1,0 +1,1 @@
+//! AWS mode: carries events from the queue to the engine, and outcomes into rows.
