@@ -141,6 +141,8 @@ impl Engine {
             Input::PayloadLoaded { delivery, payload } => self.payload_loaded(delivery, payload),
             Input::PayloadLoadFailed { delivery } => self.payload_load_failed(delivery),
             Input::Attempted { delivery, attempt } => self.attempted(delivery, attempt),
+            Input::Withdrawn { delivery } => self.withdrawn(delivery),
+            Input::TenantGone { delivery } => self.tenant_gone(delivery),
             Input::Settled { delivery } => self.settled(delivery),
             Input::Superseded { delivery } => self.superseded(delivery),
             Input::SettleFailed { delivery, settlement } => {

@@ -86,6 +86,17 @@ pub enum Input {
         /// What it came to.
         attempt: Attempt,
     },
+    /// An ordered attempt was not made, and the delivery is not this store's to owe any more:
+    /// another process has taken it over. A read that is ordered after this must not show it.
+    Withdrawn {
+        /// Which delivery.
+        delivery: Delivery,
+    },
+    /// An ordered attempt was not made, because the tenant does not exist any more.
+    TenantGone {
+        /// Which delivery.
+        delivery: Delivery,
+    },
     /// A settlement is durable. A read that is ordered after this must see it.
     ///
     /// Where the driver does not tell [`Input::Superseded`] apart, it may say this instead; the

@@ -40,6 +40,8 @@ pub struct Stats {
     pub superseded: u64,
     /// Deliveries whose event was gone from the store when their turn came.
     pub vanished: u64,
+    /// Deliveries that another process took over before their attempt.
+    pub withdrawn: u64,
     /// Arrivals and due retries that did not fit into memory and were left in the store.
     pub refused: u64,
     /// Reads, loads and settlements that the store could not do for now.

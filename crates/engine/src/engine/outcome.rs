@@ -81,6 +81,38 @@ impl Engine {
         self.join_turns(endpoint);
     }
 
+    /// An attempt was not made, since the delivery is another process's now.
+    pub(super) fn withdrawn(&mut self, delivery: Delivery) {
+        let Some(slot) = self.end_unmade(delivery) else { return };
+        self.counted.withdrawn += 1;
+        self.distrust_older_answers(slot);
+        let endpoint = self.table[slot].endpoint;
+        if !self.make_way(slot) {
+            self.forget(slot);
+        }
+        self.join_turns(endpoint);
+    }
+
+    /// An attempt was not made, since there is nobody to make it for.
+    pub(super) fn tenant_gone(&mut self, delivery: Delivery) {
+        let Some(slot) = self.end_unmade(delivery) else { return };
+        let endpoint = self.table[slot].endpoint;
+        let cause = DeadLetterCause::TenantGone;
+        self.settle(slot, Resolution::DeadLettered { cause }, None);
+        self.join_turns(endpoint);
+    }
+
+    /// Takes an attempt that was not made out of flight.
+    fn end_unmade(&mut self, delivery: Delivery) -> Option<u32> {
+        let slot = self.table.resolve(delivery)?;
+        matches!(self.table[slot].place, Place::InFlight).then(|| {
+            self.counted.attempts -= 1;
+            self.levels.in_flight -= 1;
+            self.directory[self.table[slot].endpoint].in_flight -= 1;
+            slot
+        })
+    }
+
     fn not_charged(&mut self, slot: u32, endpoint: u32) {
         self.counted.not_charged += 1;
         self.note_local_fault(endpoint);
@@ -169,13 +201,18 @@ impl Engine {
         }
     }
 
-    /// Ends a settlement that the store has dealt with. Answers that were read before that must
-    /// not bring the delivery back.
+    /// Ends a settlement that the store has dealt with.
     fn end_settling(&mut self, delivery: Delivery) -> Option<(u32, Ending)> {
         let slot = self.table.resolve(delivery)?;
         let Place::Settling(ending) = self.table[slot].place else { return None };
         self.settle_pause.worked();
         self.levels.settling -= 1;
+        self.distrust_older_answers(slot);
+        Some((slot, ending))
+    }
+
+    /// Answers that the store read before now must not bring this delivery back.
+    fn distrust_older_answers(&mut self, slot: u32) {
         let entry = &self.table[slot];
         let (event, round) = (entry.event, entry.round);
         if let Some(read) = &mut self.directory[entry.endpoint].backlog_read {
@@ -187,7 +224,6 @@ impl Engine {
                 read.guard.note(key, round);
             }
         }
-        Some((slot, ending))
     }
 
     /// The store could not take an outcome for now: it is kept, and given out again.

@@ -24,6 +24,8 @@ enum Fact {
     LoadFailed(usize),
     Attempted(usize, Verdict),
     Settled(usize),
+    Withdrawn(usize),
+    TenantGone(usize),
     Superseded(usize),
     SettleFailed(usize),
     Drain,
@@ -82,6 +84,8 @@ fn facts() -> impl Strategy<Value = Fact> {
         1 => which().prop_map(Fact::LoadFailed),
         8 => (which(), verdicts).prop_map(|(at, verdict)| Fact::Attempted(at, verdict)),
         6 => which().prop_map(Fact::Settled),
+        1 => which().prop_map(Fact::Withdrawn),
+        1 => which().prop_map(Fact::TenantGone),
         1 => which().prop_map(Fact::Superseded),
         2 => which().prop_map(Fact::SettleFailed),
         1 => Just(Fact::Drain),
@@ -149,6 +153,8 @@ impl Orders {
                 };
                 Input::Attempted { delivery: self.delivery(at)?, attempt }
             }
+            Fact::Withdrawn(at) => Input::Withdrawn { delivery: self.delivery(at)? },
+            Fact::TenantGone(at) => Input::TenantGone { delivery: self.delivery(at)? },
             Fact::Settled(at) => Input::Settled { delivery: self.delivery(at)? },
             Fact::Superseded(at) => Input::Superseded { delivery: self.delivery(at)? },
             Fact::SettleFailed(at) => {

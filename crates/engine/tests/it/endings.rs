@@ -121,3 +121,51 @@ fn an_outcome_is_given_out_until_the_store_has_it() {
     desk.pass(0);
     assert_eq!(desk.started.front().map(|it| (&it.key, it.number)), Some((&key, 2)));
 }
+
+/// What another process has taken over is forgotten, and an answer that was read before does not
+/// bring it back; its endpoint goes on.
+#[test]
+fn a_withdrawn_delivery_is_forgotten() {
+    let settings = Settings { in_flight_per_endpoint_max: 1, ..settings() };
+    let mut desk = Desk::new(settings);
+    let (taken, kept) = (desk.post(&tenant(0)), desk.post(&tenant(0)));
+    let started = desk.started.pop_front().unwrap();
+    assert_eq!(started.key, taken);
+    desk.owed.remove(&taken);
+    desk.tell(Input::Withdrawn { delivery: started.delivery });
+    let stats = desk.engine.stats();
+    assert_eq!((stats.held, stats.withdrawn, stats.attempts), (1, 1, 1));
+    assert_eq!(desk.started.front().map(|it| &it.key), Some(&kept));
+    // Saying so twice, or of what has been settled, is nothing.
+    desk.tell(Input::Withdrawn { delivery: started.delivery });
+    let last = desk.end_next(Verdict::Delivered);
+    desk.tell(Input::Withdrawn { delivery: last.delivery });
+    assert_eq!((desk.settled.len(), desk.engine.stats().withdrawn), (1, 1));
+    // A later round of it is news.
+    desk.requeue(&taken, 1);
+    assert_eq!(desk.started.front().map(|it| it.round), Some(1));
+}
+
+/// A later round that came while it was in flight takes the place of what was withdrawn.
+#[test]
+fn a_later_round_outlives_the_withdrawal_of_the_one_before() {
+    let mut desk = Desk::new(settings());
+    let key = desk.post(&tenant(0));
+    let started = desk.started.pop_front().unwrap();
+    desk.requeue(&key, 1);
+    desk.tell(Input::Withdrawn { delivery: started.delivery });
+    assert_eq!(desk.started.front().map(|it| it.round), Some(1));
+}
+
+/// Without a tenant there is no attempt, and the delivery is set aside with that cause.
+#[test]
+fn an_event_of_a_tenant_that_is_gone_is_dead() {
+    let mut desk = Desk::new(settings());
+    desk.post(&tenant(0));
+    let started = desk.started.pop_front().unwrap();
+    desk.tell(Input::TenantGone { delivery: started.delivery });
+    let cause = DeadLetterCause::TenantGone;
+    assert_eq!(desk.settled[0].resolution, Resolution::DeadLettered { cause });
+    assert_eq!((desk.settled[0].attempts, desk.owed.len()), (0, 0));
+    assert!(desk.settled[0].attempt.is_none());
+}
