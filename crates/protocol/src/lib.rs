@@ -18,6 +18,7 @@
 //! ```
 
 mod limits;
+mod message;
 mod receive;
 mod settle;
 // In the order of an event's life: what follows is about rows in the work index.
@@ -35,6 +36,7 @@ pub use lease::{Extended, Hold, Permit, after_extend, extend};
 pub use limits::{
     ATTEMPT_MS_MAX, INTERRUPTIONS_MAX, LEASE_SLACK_MS, REQUEUE_GRACE_MS, SKEW_MS_MAX, VISIBILITY_MS,
 };
+pub use message::{BODY_BYTES_MAX, EventMessage, MessageError, dead_letter_body, quarantine_body};
 pub use receive::{AfterRead, Arriving, Local, OnReceive, after_read, on_receive};
 pub use requeue::{OnRequeue, Requeued, after_purge, after_requeue, purge, requeue};
 pub use settle::{Answer, Dropped, Owner, Settled, after_outcome, outcome_write};
