@@ -14,6 +14,8 @@
 #[macro_use]
 mod facts;
 mod fixture;
+#[macro_use]
+mod jobs;
 mod samples;
 
 mod accepting;
@@ -28,6 +30,7 @@ mod settling;
 mod tenants;
 
 pub use fixture::{Fixture, Lives, Stores, Subject};
+pub use jobs::{JobFixture, JobSubject, hold_jobs, job_facts, jobs_hold};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;

@@ -14,11 +14,13 @@
 mod dead_letters;
 mod events;
 mod expiry;
+mod jobs;
 mod journal;
 mod row;
 mod sinks;
 mod tenants;
 
+pub use jobs::MemoryJobs;
 pub use sinks::{NullSink, RecordingSink};
 
 use std::collections::BTreeMap;

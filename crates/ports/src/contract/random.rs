@@ -12,7 +12,7 @@
 //!
 //! Invariant: a fact always draws the same histories. A failure names the history and its steps.
 
-mod chance;
+pub(super) mod chance;
 mod steps;
 mod views;
 

@@ -3,4 +3,5 @@
 mod caught;
 mod controls;
 mod faulty;
+mod jobs;
 mod memory;

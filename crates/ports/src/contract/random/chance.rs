@@ -2,11 +2,11 @@
 
 /// SplitMix64: small, known, and good enough to draw test cases with.
 #[derive(Debug)]
-pub(super) struct Chance(u64);
+pub(in crate::contract) struct Chance(u64);
 
 impl Chance {
     /// The draws of one history of one fact.
-    pub(super) const fn new(seed: u64, history: u64) -> Self {
+    pub(in crate::contract) const fn new(seed: u64, history: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ history.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
@@ -19,22 +19,22 @@ impl Chance {
     }
 
     /// A number below `bound`, which is not 0. The bias of so small bounds does not matter.
-    pub(super) const fn below(&mut self, bound: u64) -> u64 {
+    pub(in crate::contract) const fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
     /// True `percent` times of a hundred.
-    pub(super) const fn percent(&mut self, percent: u64) -> bool {
+    pub(in crate::contract) const fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// A place in a list of this length, which is not 0.
-    pub(super) fn index(&mut self, len: usize) -> usize {
+    pub(in crate::contract) fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).expect("below a length")
     }
 
     /// One of these.
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(in crate::contract) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }
 }
