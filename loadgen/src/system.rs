@@ -19,7 +19,7 @@ use posthaste_domain::ApiKey;
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
-use self::process::{Child, Ended};
+use self::process::{Child, Ended, bind_to_this_thread};
 pub use self::process::{Usage, own_scheduling, usage_of};
 pub use self::settle::settle;
 pub use self::tenants::{Tenants, create};
@@ -110,7 +110,8 @@ impl System {
         self.arguments.iter().map(hide).collect()
     }
 
-    /// Starts the process; it may not be ready yet.
+    /// Starts the process; it may not be ready yet. It does not outlive the calling thread, which
+    /// must live as long as the run.
     ///
     /// # Errors
     /// Where it cannot be started.
@@ -120,6 +121,7 @@ impl System {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments).envs(&self.plan.environment);
         command.stdin(Stdio::null()).stdout(log(&file)?).stderr(log(&file)?);
+        bind_to_this_thread(&mut command);
         let child = command.spawn();
         let child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
         self.running.replace(Some(Child::new(child)?));

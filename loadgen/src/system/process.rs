@@ -4,11 +4,13 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::ExitStatus;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, pidfd_open,
+    set_parent_process_death_signal, waitid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -80,6 +82,22 @@ pub fn own_scheduling() -> (Nanos, u64) {
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     };
     tasks.filter_map(one).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1))
+}
+
+/// Has the kernel kill what `command` starts as soon as the thread that starts it is gone, however
+/// it goes: a SIGKILL of this process leaves nobody behind.
+#[expect(unsafe_code, reason = "only between fork and exec can a process be bound to its parent")]
+pub(super) fn bind_to_this_thread(command: &mut Command) {
+    let parent = getpid();
+    let bind = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A parent that died before that sends no signal any more.
+        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done. These are
+    // two system calls and a comparison; nothing is allocated, and no lock is taken. An error is
+    // made of a number or a kind, without memory.
+    unsafe { command.pre_exec(bind) };
 }
 
 /// How a process ended.
@@ -160,8 +178,6 @@ impl Drop for Child {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]
@@ -179,6 +195,24 @@ mod tests {
         let sum = Usage { user: 11, system: 22, resident: 3, peak: 40 };
         assert_eq!(one.followed_by(&two), sum);
         assert_eq!(sum.since(&one), Usage { user: 10, system: 20, ..sum });
+    }
+
+    /// For all ends of the thread that started it: the process is gone too. The wait is the test:
+    /// without the binding it would take ten minutes.
+    #[test]
+    fn a_process_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            bind_to_this_thread(command.arg("600"));
+            command.spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        let ended = Ended(child.wait().unwrap());
+        assert!(ended.to_string().contains("SIGKILL"), "{ended}");
+        let mut here = start();
+        assert!(here.try_wait().unwrap().is_none(), "this thread is alive");
+        here.kill().unwrap();
+        here.wait().unwrap();
     }
 
     #[tokio::test]
