@@ -9,6 +9,7 @@
 //! - [`publish`]: sends it then, on raw sockets, without waiting for the answers of others.
 //! - [`sink`]: receives, checks and answers it as its tenant's receiver would.
 //! - [`account`]: knows what became of it, with two bits.
+//! - [`retries`]: knows whether what failed is tried again in time.
 //! - [`record`]: the recording of a run, and its files. What shows or compares runs reads these.
 //! - [`run`]: brings all of it together, and judges.
 //! - [`live`]: shows it while it goes on.
@@ -27,6 +28,7 @@ pub mod payload;
 pub mod publish;
 pub mod record;
 pub mod report;
+pub mod retries;
 pub mod run;
 pub mod scenario;
 pub mod schedule;

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! <out>/summary.json        everything but the intervals' histograms; schema and version inside
-//! <out>/intervals.hlog      one line an interval and kind, tagged publish, end-to-end or lag
+//! <out>/intervals.hlog      one line an interval and kind, tagged publish, end-to-end, lag or
+//!                           retry-lateness
 //! <out>/publish.hgrm        percentiles of the measure phase, in milliseconds
 //! <out>/end-to-end.hgrm
 //! <out>/lag.hgrm
+//! <out>/retry-lateness.hgrm where there were retries
 //! <out>/system.log          what the system under test printed
 //! ```
 //!
@@ -59,6 +61,9 @@ pub struct Summary {
     pub fairness: Fairness,
     /// What was answered, on both sides.
     pub answers: Answers,
+    /// Whether what failed was tried again in time. Runs before there was such a thing have none.
+    #[serde(default)]
+    pub retries: RetryRecord,
     /// Every event, accounted for.
     pub account: Totals,
     /// What the system under test cost.
@@ -233,6 +238,35 @@ pub struct PhaseRecord {
     pub end_to_end: Quantiles,
     /// Intended → handed to a connection.
     pub lag: Quantiles,
+    /// How late the same events' retries were.
+    #[serde(default)]
+    pub retry_lateness: Quantiles,
+}
+
+/// Retries, over the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetryRecord {
+    /// Attempts that followed a failed one.
+    pub seen: u64,
+    /// Of these, those that came before the schedule or a `Retry-After` lets them.
+    pub early: u64,
+    /// How early the earliest of them was.
+    pub earliest_ns: u64,
+    /// Attempts that were made again under their own number: the system did not know how they
+    /// ended, because it was stopped or found its connection dead.
+    pub repeated: u64,
+    /// Attempts beyond the first whose failure before them was not seen: cut off by a stop, or
+    /// answered with 400 because what came was not what was sent.
+    pub unmatched: u64,
+    /// Failed attempts that were not followed, because too many others were.
+    pub not_followed: u64,
+    /// Failed attempts whose retry had not come when the run ended.
+    pub awaited: u64,
+    /// Of these, those whose retry should have come.
+    pub overdue: u64,
+    /// By how much, at most.
+    pub overdue_max_ns: u64,
 }
 
 /// A group of tenants, in the measure phase.
@@ -422,4 +456,7 @@ pub struct Interval {
     pub end_to_end: Quantiles,
     /// Intended → sent.
     pub lag: Quantiles,
+    /// How late retries were.
+    #[serde(default)]
+    pub retry_lateness: Quantiles,
 }

@@ -23,7 +23,7 @@ pub use self::behaviour::{Behaviour, Delay, Outage, OutageKind};
 pub use self::catalog::{names, resolve};
 pub use self::chaos::{ChaosStep, Stop};
 pub use self::explain::explain;
-pub use self::gates::{Bound, Gate, Metric, STATISTICS, Unit};
+pub use self::gates::{Bound, Gate, Metric, RETRIES_EARLY, STATISTICS, Unit};
 pub use self::parts::{
     Arrival, Faults, GeneratorPlan, Group, PayloadPlan, Phases, SinkPlan, SystemPlan, Validity,
 };
@@ -203,6 +203,31 @@ mod tests {
         assert_eq!(scenario.system.settings["retry.delays"], "1s,2s");
         assert_eq!(scenario.gates[0].metric.name, "end-to-end.p99");
         assert!(scenario.source.contains("rate = 7"), "what holds is recorded");
+    }
+
+    #[test]
+    fn the_schedule_of_retries_is_that_of_the_settings() {
+        let usual = parse(SMALL, &[]).unwrap().system.retries;
+        assert_eq!((usual.base_delay_ms(5), usual.attempts_max()), (960_000, 5));
+        let sets = [
+            "system.settings.retry.delays=500ms, 2m",
+            "system.settings.retry.jitter=0.5",
+            "system.settings.retry.attempts-max=9",
+        ];
+        let retries = parse(SMALL, &sets).unwrap().system.retries;
+        assert_eq!(retries.delays_ms(), [500, 120_000]);
+        assert_eq!((retries.base_delay_ms(7), retries.attempts_max()), (120_000, 9));
+        assert!((retries.jitter() - 0.5).abs() < 1e-9);
+        for (wrong, told) in [
+            ("system.settings.retry.delays=1", "system.settings.retry.delays: durations"),
+            ("system.settings.retry.delays=\"\"", "system.settings.retry.delays: durations"),
+            ("system.settings.retry.jitter=x", "system.settings.retry.jitter: a fraction"),
+            ("system.settings.retry.attempts-max=x", "attempts-max: a number from 1"),
+            ("system.settings.retry.attempts-max=0", "system.settings.retry: 0 attempts"),
+        ] {
+            let problems = parse(SMALL, &[wrong]).unwrap_err().to_string();
+            assert!(problems.contains(told), "{wrong}: {problems}");
+        }
     }
 
     #[test]

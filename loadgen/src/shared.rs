@@ -13,6 +13,7 @@ use crate::account::Account;
 use crate::chance::{Weighted, mix};
 use crate::clock::{Clock, Nanos};
 use crate::payload::{Payloads, Tag};
+use crate::retries::{End, Retries, Try};
 use crate::scenario::Scenario;
 
 /// Takes a lock. One that a panicking thread left is taken as it is: the panic ends the run, and
@@ -185,6 +186,12 @@ pub struct Shared {
     pub workload: Workload,
     /// What became of it.
     account: Mutex<Account>,
+    /// Whether what failed is tried again in time.
+    retries: Mutex<Retries>,
+    /// Whether anything has failed: until then nobody looks for retries.
+    failing: AtomicBool,
+    /// Whether the system is being stopped, or not ready again.
+    down: AtomicBool,
     window: OnceLock<Window>,
     /// The first 201 after a restart.
     pub accepted: Mark,
@@ -208,6 +215,9 @@ impl Shared {
             clock,
             workload,
             account: Mutex::new(account),
+            retries: Mutex::new(Retries::new(scenario.system.retries.clone())),
+            failing: AtomicBool::new(false),
+            down: AtomicBool::new(false),
             window: OnceLock::new(),
             accepted: Mark::default(),
             delivered: Mark::default(),
@@ -228,6 +238,33 @@ impl Shared {
             HOLDS_ACCOUNT.set(true);
         }
         AccountGuard(guard)
+    }
+
+    /// What became of retries. Not to be asked for while the account is held.
+    pub fn retries(&self) -> MutexGuard<'_, Retries> {
+        lock(&self.retries)
+    }
+
+    /// An attempt has come.
+    pub(crate) fn tried(&self, tried: Try, at: Nanos) {
+        // A run without failures pays for a read and no lock.
+        if tried.number > 1 || self.failing.load(Ordering::Relaxed) {
+            self.retries().arrived(tried, at);
+        }
+    }
+
+    /// An attempt has failed. What a stop of the system cuts off is no failure of the attempt.
+    pub(crate) fn failed(&self, tried: Try, end: End, retry_after_s: Option<u64>) {
+        if matches!(end, End::Seen(_)) && self.down.load(Ordering::SeqCst) {
+            return;
+        }
+        self.failing.store(true, Ordering::Relaxed);
+        self.retries().failed(tried, end, retry_after_s);
+    }
+
+    /// The system is about to be stopped, or is ready again.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// Serves this thread before the system under test, where the scenario wants it and this

@@ -27,11 +27,13 @@ const SHARE_MIN: f64 = 1e-6;
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, state: &State, palette: Palette) {
     let ink = Ink { palette };
+    // A line for retries, where there are any.
+    let (figures_height, heat_least) = if has_retries(state) { (9, 3) } else { (8, 4) };
     let [head, gauge, figures, heat, bottom, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(8),
-        Constraint::Min(4),
+        Constraint::Length(figures_height),
+        Constraint::Min(heat_least),
         Constraint::Length(5),
         Constraint::Length(1),
     ])
@@ -51,6 +53,10 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, palette: Palette) {
     let hint = "Ctrl-C stops, and writes what there is";
     let line = if note.is_empty() { hint.to_owned() } else { format!("{note}  ·  {hint}") };
     frame.render_widget(Paragraph::new(Line::styled(line, ink.quiet())), foot);
+}
+
+fn has_retries(state: &State) -> bool {
+    state.last.as_ref().is_some_and(|last| last.retries.seen > 0)
 }
 
 /// Styles, with or without colours.
@@ -159,17 +165,24 @@ fn draw_latencies(frame: &mut Frame<'_>, area: Rect, state: &State, ink: Ink) {
         return;
     };
     let interval = &last.interval;
-    let rows = [
+    let mut rows = vec![
         ("end to end", "now", &interval.end_to_end),
         ("", "run", &last.end_to_end),
         ("publish", "now", &interval.publish),
         ("", "run", &last.publish),
         ("lag", "run", &last.lag),
     ];
+    if has_retries(state) {
+        rows.push(("retry late", "run", &last.retry_lateness));
+    }
     // What a narrow terminal has no room for is left out, the least telling first.
-    let fits = |(name, _): &&Column| *name != "p90" || area.width >= 62;
+    let fits = |(name, _): &&Column| match *name {
+        "p90" => area.width >= 62,
+        "p99.9" => area.width >= 52,
+        _ => true,
+    };
     let columns: Vec<Column> = COLUMNS.iter().filter(fits).copied().collect();
-    let rows = rows.map(|(name, span, quantiles)| {
+    let rows = rows.into_iter().map(|(name, span, quantiles)| {
         let row = Row::new(latency_cells(name, span, quantiles, &columns));
         if span == "run" { row.style(ink.strong()) } else { row }
     });
@@ -298,10 +311,16 @@ fn draw_errors(frame: &mut Frame<'_>, area: Rect, state: &State, ink: Ink) {
             Span::styled(now, ink.coloured(Color::Red)),
         ])
     };
+    let early = state.last.as_ref().map_or(0, |last| last.retries.early);
+    let mut faulty = line("faulty", faulty, None);
+    if early > 0 {
+        faulty.push_span(Span::styled("  early ", ink.quiet()));
+        faulty.push_span(Span::styled(show_count(early), ink.alarm(early)));
+    }
     let lines = vec![
         line("refused", state.refused, Some(refused_now)),
         line("no answer", state.cut_off, Some(cut_off_now)),
-        line("faulty", faulty, None),
+        faulty,
     ];
     frame.render_widget(Paragraph::new(lines).block(block(" errors ")), area);
 }
@@ -314,6 +333,7 @@ mod tests {
 
     use super::*;
     use crate::account::Totals;
+    use crate::record::RetryRecord;
     use crate::report::made::{self, Making};
     use crate::run::Snapshot;
 
@@ -332,6 +352,8 @@ mod tests {
                 publish: summary.latencies.publish.quantiles,
                 end_to_end: summary.latencies.end_to_end.quantiles,
                 lag: summary.latencies.lag.quantiles,
+                retry_lateness: summary.latencies.retry_lateness.quantiles,
+                retries: summary.retries,
                 progress: 0.62,
             });
         }
@@ -366,6 +388,28 @@ mod tests {
                 assert!(all.contains(part), "{part} is not in\n{all}");
             }
             assert!(all.matches('█').count() > 20, "the strip has heat:\n{all}");
+        }
+    }
+
+    /// Where there were retries they have a line, and an early one is red, on any terminal that
+    /// has a view at all.
+    #[test]
+    fn retries_have_a_line() {
+        assert!(!drawn(&state(), Palette::Colours, 80, 24).0.join("\n").contains("retry"));
+        let mut retrying = state();
+        if let Some(last) = &mut retrying.last {
+            last.retries = RetryRecord { seen: 40, early: 3, ..RetryRecord::default() };
+            last.retry_lateness = Quantiles { count: 40, p99_ns: 123_000_000, ..last.lag };
+        }
+        for (width, height) in [(72, 20), (80, 24), (120, 40)] {
+            let (lines, buffer) = drawn(&retrying, Palette::Colours, width, height);
+            let all = lines.join("\n");
+            let line = lines.iter().find(|line| line.contains("retry late"));
+            assert!(line.is_some_and(|line| line.contains("123 ms")), "{all}");
+            let y = lines.iter().position(|line| line.contains("early 3")).expect(&all);
+            let red = |x: &u16| buffer[(*x, u16::try_from(y).unwrap())].fg == Color::Red;
+            assert_eq!((0..width).filter(red).count(), 1, "{all}");
+            assert!(all.contains("sent 22,000") && all.contains("Ctrl-C"), "{all}");
         }
     }
 

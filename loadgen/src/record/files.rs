@@ -61,14 +61,14 @@ impl<W: Write> HlogWriter<W> {
         Ok(Self { to })
     }
 
-    /// Adds an interval: three lines, by the seconds at which it began and its length.
+    /// Adds an interval: a line for each histogram, by the seconds at which it began and its length.
     ///
     /// # Errors
     /// Where they cannot be written.
     pub fn add(&mut self, from_s: f64, length_s: f64, set: &LatencySet) -> io::Result<()> {
-        self.line("publish", from_s, length_s, &set.publish)?;
-        self.line("end-to-end", from_s, length_s, &set.end_to_end)?;
-        self.line("lag", from_s, length_s, &set.lag)?;
+        for (tag, histogram) in set.named() {
+            self.line(tag, from_s, length_s, histogram)?;
+        }
         self.to.flush()
     }
 
@@ -191,6 +191,7 @@ mod tests {
             for value in 1..=1000 * u64::from(interval) {
                 record(&mut set.publish, value * 1_000);
                 record(&mut set.end_to_end, value * 7_919);
+                record(&mut set.retry_lateness, value * 104_729);
             }
             log.add(f64::from(interval), 1.0, &set).unwrap();
             sets.push(set);
@@ -205,17 +206,12 @@ mod tests {
                 LogEntry::BaseTime(_) => panic!("no base time is written"),
             }
         }
-        assert_eq!(read.len(), 9);
+        assert_eq!(read.len(), 12);
         for (number, line) in read.iter().enumerate() {
-            let set = &sets[number / 3];
-            let (tag, expected) = match number % 3 {
-                0 => ("publish", &set.publish),
-                1 => ("end-to-end", &set.end_to_end),
-                _ => ("lag", &set.lag),
-            };
+            let (tag, expected) = sets[number / 4].named()[number % 4];
             assert_eq!(line.tag().unwrap().as_str(), tag);
             assert_eq!(decode(line.encoded_histogram()).unwrap(), *expected);
-            assert_eq!(line.start_timestamp().as_millis(), (number as u128 / 3) * 1000);
+            assert_eq!(line.start_timestamp().as_millis(), (number as u128 / 4) * 1000);
         }
     }
 

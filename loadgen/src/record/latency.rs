@@ -30,7 +30,7 @@ pub fn record(histogram: &mut Histogram<u64>, latency: Nanos) {
     histogram.saturating_record(latency);
 }
 
-/// Three histograms that belong together.
+/// The histograms that belong together.
 #[derive(Clone, Debug)]
 pub struct LatencySet {
     /// Intended → 201.
@@ -39,13 +39,27 @@ pub struct LatencySet {
     pub end_to_end: Histogram<u64>,
     /// Intended → sent.
     pub lag: Histogram<u64>,
+    /// The end of a retry's window → first byte at the sink; 0 for a punctual one.
+    pub retry_lateness: Histogram<u64>,
 }
 
 impl LatencySet {
-    /// Three empty ones.
+    /// Empty ones.
     #[must_use]
     pub fn new() -> Self {
-        Self { publish: histogram(), end_to_end: histogram(), lag: histogram() }
+        let retry_lateness = histogram();
+        Self { publish: histogram(), end_to_end: histogram(), lag: histogram(), retry_lateness }
+    }
+
+    /// Each by the name that it has in files.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, &Histogram<u64>); 4] {
+        [
+            ("publish", &self.publish),
+            ("end-to-end", &self.end_to_end),
+            ("lag", &self.lag),
+            ("retry-lateness", &self.retry_lateness),
+        ]
     }
 
     /// What is kept of them.
@@ -55,6 +69,7 @@ impl LatencySet {
             publish: Distribution::of(&self.publish),
             end_to_end: Distribution::of(&self.end_to_end),
             lag: Distribution::of(&self.lag),
+            retry_lateness: Distribution::of(&self.retry_lateness),
         }
     }
 }
@@ -65,7 +80,7 @@ impl Default for LatencySet {
     }
 }
 
-/// The three distributions of a run.
+/// The distributions of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latencies {
     /// Intended → 201.
@@ -74,6 +89,9 @@ pub struct Latencies {
     pub end_to_end: Distribution,
     /// Intended → handed to a connection: the generator's own part.
     pub lag: Distribution,
+    /// The end of a retry's window → its first byte at the sink; 0 for a punctual one.
+    #[serde(default)]
+    pub retry_lateness: Distribution,
 }
 
 /// A few figures of a distribution, in nanoseconds; all zero where it is empty.
@@ -108,7 +126,9 @@ impl Quantiles {
         if histogram.is_empty() {
             return Self::default();
         }
-        let at = |quantile| histogram.value_at_quantile(quantile).min(histogram.max());
+        // What is not told apart from nothing is nothing: a punctual retry is 0 late.
+        let told = |value: u64| if value < NANOS_MIN { 0 } else { value };
+        let at = |quantile| told(histogram.value_at_quantile(quantile).min(histogram.max()));
         Self {
             count: histogram.len(),
             mean_ns: histogram.mean(),
@@ -119,7 +139,7 @@ impl Quantiles {
             p99_ns: at(0.99),
             p99_9_ns: at(0.999),
             p99_99_ns: at(0.9999),
-            max_ns: histogram.max(),
+            max_ns: told(histogram.max()),
         }
     }
 
@@ -140,7 +160,7 @@ impl Quantiles {
 }
 
 /// A distribution with all its values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
     /// Its figures.
     #[serde(flatten)]
@@ -189,6 +209,17 @@ mod tests {
         assert_eq!(kept.quantiles.count, 5);
         assert!(decode("nonsense").is_none());
         assert!(decode("////").is_none());
+    }
+
+    /// A histogram gives the upper end of the stretch that a value lies in, even of 0.
+    #[test]
+    fn nothing_is_told_as_nothing() {
+        let mut made = histogram();
+        record(&mut made, 0);
+        let quantiles = Quantiles::of(&made);
+        assert_eq!((quantiles.count, quantiles.p50_ns, quantiles.max_ns), (1, 0, 0));
+        record(&mut made, 5_000);
+        assert!(Quantiles::of(&made).p99_ns.abs_diff(5_000) < 1_000);
     }
 
     #[test]

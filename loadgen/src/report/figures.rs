@@ -145,6 +145,7 @@ pub(super) fn key_figures(summary: &Summary) -> Vec<Figure> {
             bad: false,
         });
     }
+    figures.extend(retries(summary));
     let account = &summary.account;
     figures.push(Figure {
         name: "Lost",
@@ -157,6 +158,17 @@ pub(super) fn key_figures(summary: &Summary) -> Vec<Figure> {
         bad: account.missing > 0 || load.asked == 0,
     });
     figures
+}
+
+/// Nothing where nothing was tried again.
+fn retries(summary: &Summary) -> Option<Figure> {
+    let (retries, late) = (&summary.retries, &summary.latencies.retry_lateness.quantiles);
+    (retries.seen > 0).then(|| Figure {
+        name: "Retries late, p99",
+        value: show_duration(late.p99_ns),
+        note: format!("of {}; {} early", show_count(retries.seen), show_count(retries.early)),
+        bad: retries.early > 0,
+    })
 }
 
 fn delivered(summary: &Summary) -> Figure {

@@ -11,8 +11,8 @@ use crate::chance::Chance;
 use crate::record::{
     Answers, ChaosRecord, Distribution, Drain, Environment, Fairness, GateResult, GroupRecord,
     HlogWriter, Interval, LatencySet, Little, Load, Outcome, PhaseRecord, ProcessRecord,
-    ProcessSample, Quantiles, Run, SCHEMA, ScenarioRecord, Summary, TenantRecord, Verdict, record,
-    write_summary,
+    ProcessSample, Quantiles, RetryRecord, Run, SCHEMA, ScenarioRecord, Summary, TenantRecord,
+    Verdict, record, write_summary,
 };
 use crate::scenario::{Bound, Unit};
 use crate::units::floor;
@@ -118,6 +118,7 @@ fn interval(making: &Making, second: u32, set: &LatencySet) -> Interval {
         publish: Quantiles::of(&set.publish),
         end_to_end: Quantiles::of(&set.end_to_end),
         lag: Quantiles::of(&set.lag),
+        retry_lateness: Quantiles::of(&set.retry_lateness),
         ..Interval::default()
     }
 }
@@ -134,6 +135,7 @@ fn summary(making: &Making, whole: &LatencySet, intervals: Vec<Interval>) -> Sum
         publish: Quantiles::of(&set.publish),
         end_to_end: Quantiles::of(&set.end_to_end),
         lag: Quantiles::of(&set.lag),
+        retry_lateness: Quantiles::of(&set.retry_lateness),
     };
     let load_end = f64::from(WARM_UP) + seconds;
     let empty = LatencySet::new();
@@ -169,6 +171,7 @@ fn summary(making: &Making, whole: &LatencySet, intervals: Vec<Interval>) -> Sum
         groups: vec![group("steady", &whole.end_to_end, events), group("noisy", &whole.lag, 0)],
         fairness: fairness(),
         answers: answers(events),
+        retries: RetryRecord::default(),
         account: Totals {
             sent: events,
             accepted: events,
@@ -328,6 +331,20 @@ pub(crate) fn troubled() -> Summary {
     summary.account.missing = 3;
     summary.account.owed -= 3;
     summary.account.duplicated = 17;
+    summary.retries = RetryRecord {
+        seen: 900,
+        early: 2,
+        earliest_ns: 41_000_000,
+        repeated: 12,
+        awaited: 60,
+        overdue: 20,
+        overdue_max_ns: 7_000_000_000,
+        ..RetryRecord::default()
+    };
+    for second in 5..20 {
+        summary.intervals[second].retry_lateness =
+            Quantiles { count: 60, p99_ns: 20_000_000, max_ns: 90_000_000, ..Quantiles::default() };
+    }
     summary.chaos = vec![ChaosRecord {
         signal: "kill".to_owned(),
         at_s: 14.0,

@@ -52,6 +52,9 @@ fn latencies(summary: &Summary, text: &mut String) {
     row("end to end", &latencies.end_to_end.quantiles);
     row("publish (until 201)", &latencies.publish.quantiles);
     row("pacer lag", &latencies.lag.quantiles);
+    if latencies.retry_lateness.quantiles.count > 0 {
+        row("retry lateness", &latencies.retry_lateness.quantiles);
+    }
     if summary.groups.len() > 1 {
         for group in &summary.groups {
             row(&format!("end to end, {}", cell(&group.name)), &group.end_to_end.quantiles);
@@ -82,6 +85,11 @@ fn costs(summary: &Summary, text: &mut String) {
     _ = writeln!(text, "| generator and sink, CPU an event | {cpu} |");
     if summary.fairness.tenants_seen > 1 {
         _ = writeln!(text, "| fairness (Jain) | {:.3} |", summary.fairness.jain);
+    }
+    if summary.retries.seen > 0 {
+        let (seen, early) = (show_count(summary.retries.seen), summary.retries.early);
+        let mark = if early > 0 { "**" } else { "" };
+        _ = writeln!(text, "| retries, early ones | {seen}, {mark}{}{mark} |", show_count(early));
     }
     for step in &summary.chaos {
         let gap = step.gap_ns.map_or_else(|| "never served again".to_owned(), show_duration);

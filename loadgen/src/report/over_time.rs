@@ -17,6 +17,9 @@ pub(super) fn charts(summary: &Summary) -> Vec<(&'static str, Chart)> {
         ("throughput", time.throughput()),
         ("throughput", time.backlog()),
     ];
+    if summary.retries.seen > 0 {
+        charts.push(("retries", time.retries()));
+    }
     if summary.system.observed {
         charts.push(("system", time.processor("CPU of the system under test", &summary.system)));
         charts.push(("system", time.memory(&summary.system)));
@@ -143,19 +146,31 @@ impl<'a> Timeline<'a> {
     }
 
     fn latency(&self, title: &str, which: fn(&Interval) -> &Quantiles) -> Chart {
+        let series = self.quantiles(which);
+        let shaded = if self.bands.is_empty() { "" } else { "Shaded: warm-up and drain." };
+        self.chart(title, shaded, magnitudes(&series), series)
+    }
+
+    /// Evenly, unlike latencies: what is punctual has no magnitude.
+    fn retries(&self) -> Chart {
+        let series = self.quantiles(|interval| &interval.retry_lateness);
+        let y = from_zero(&series, Measure::Latency);
+        let note = "By the moment at which they came.";
+        Chart { full: true, ..self.chart("Retry lateness over time", note, y, series) }
+    }
+
+    fn quantiles(&self, which: fn(&Interval) -> &Quantiles) -> Vec<Series> {
         let quantile = |name, colour, of: fn(&Quantiles) -> u64| {
             self.series(name, colour, Shape::Line, |interval| {
                 let quantiles = which(interval);
                 (quantiles.count > 0).then(|| of(quantiles) as f64)
             })
         };
-        let series = vec![
+        vec![
             quantile("p50", 1, |quantiles| quantiles.p50_ns),
             quantile("p99", 2, |quantiles| quantiles.p99_ns),
             quantile("max", 4, |quantiles| quantiles.max_ns),
-        ];
-        let shaded = if self.bands.is_empty() { "" } else { "Shaded: warm-up and drain." };
-        self.chart(title, shaded, magnitudes(&series), series)
+        ]
     }
 
     fn throughput(&self) -> Chart {

@@ -9,7 +9,7 @@ use super::figures::{
 };
 use super::over_time::charts;
 use super::tables::{self, Cell, Table};
-use crate::record::Summary;
+use crate::record::{RetryRecord, Summary};
 use crate::units::ratio;
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -51,6 +51,16 @@ pub(super) fn page(summary: &Summary) -> String {
     if summary.system.observed {
         open("System under test", "system", &mut html);
         figures("system", &mut html);
+        close(&mut html);
+    }
+    if summary.retries != RetryRecord::default() {
+        open("Retries", "retries", &mut html);
+        figures("retries", &mut html);
+        html.push_str(
+            "<p>Late is what comes after its step of the schedule and all of its jitter; what is \
+             punctual counts as 0.</p>\n",
+        );
+        html.push_str(&tables::retries(summary).html());
         close(&mut html);
     }
     if !summary.chaos.is_empty() {

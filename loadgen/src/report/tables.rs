@@ -97,9 +97,10 @@ pub(super) fn phases(summary: &Summary) -> Table {
             ("end to end", &phase.end_to_end),
             ("publish", &phase.publish),
             ("pacer lag", &phase.lag),
+            ("retry lateness", &phase.retry_lateness),
         ];
         for (index, (kind, of)) in kinds.into_iter().enumerate() {
-            // A phase in which nothing was sent is one line, not three empty ones.
+            // A phase in which nothing was sent is one line, not four empty ones.
             if of.count == 0 {
                 continue;
             }
@@ -142,6 +143,40 @@ pub(super) fn tenants(title: &str, tenants: &[TenantRecord]) -> Table {
             Cell::number(show_duration(tenant.max_ns)),
         ]);
     }
+    table
+}
+
+/// What became of retries.
+pub(super) fn retries(summary: &Summary) -> Table {
+    let retries = &summary.retries;
+    let mut table = Table::new(&["retries", "count", "what they are"]);
+    let mut row = |name: &str, count: u64, bad: bool, what: &str| {
+        let count = show_count(count);
+        let count = if bad { Cell::toned(&count, "bad right") } else { Cell::number(count) };
+        table.row(vec![Cell::text(name), count, Cell::text(what)]);
+    };
+    row("seen", retries.seen, false, "followed an attempt that the sink failed");
+    let earliest = format!(
+        "before the schedule, or a Retry-After, lets them{}",
+        match retries.earliest_ns {
+            0 => String::new(),
+            most => format!("; by {} at most", show_duration(most)),
+        }
+    );
+    row("early", retries.early, retries.early > 0, &earliest);
+    let late = summary.latencies.retry_lateness.quantiles.max_ns;
+    let overdue = format!(
+        "should have come before the run ended{}",
+        match retries.overdue_max_ns {
+            0 => String::new(),
+            most => format!("; {} ago at most", show_duration(most)),
+        }
+    );
+    row("overdue", retries.overdue, retries.overdue_max_ns > late, &overdue);
+    row("not due yet", retries.awaited - retries.overdue.min(retries.awaited), false, "awaited");
+    row("made again", retries.repeated, false, "under their own number: cut off, not failed");
+    row("unmatched", retries.unmatched, false, "the failure before them was not seen");
+    row("not followed", retries.not_followed, false, "too many others were");
     table
 }
 

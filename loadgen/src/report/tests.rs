@@ -51,6 +51,9 @@ fn a_page_has_every_part() {
         "Pacer lag",
         "CPU of generator and sink",
         "Stops and starts",
+        "Retries late, p99",
+        "Retry lateness over time",
+        "lets them; by 41.0 ms at most",
         "does not add up",
         "Jain’s index",
         "slowest tenants",
@@ -62,6 +65,31 @@ fn a_page_has_every_part() {
     ] {
         assert!(page.contains(part), "{part} is not there");
     }
+}
+
+/// A run without failures has nothing to say about retries.
+#[test]
+fn no_retries_are_no_section() {
+    let page = html(&ordinary());
+    assert!(!page.contains("id=\"retries\"") && !page.contains("Retries late"));
+    assert!(!markdown(&ordinary()).contains("retr"));
+}
+
+/// A summary from before retries were followed is read as one without retries.
+#[test]
+fn an_older_summary_is_read() {
+    let mut older = serde_json::to_value(ordinary()).unwrap();
+    older.as_object_mut().unwrap().remove("retries");
+    let latencies = older["latencies"].as_object_mut().unwrap();
+    assert!(latencies.remove("retry_lateness").is_some());
+    for list in ["phases", "intervals"] {
+        for entry in older[list].as_array_mut().unwrap() {
+            assert!(entry.as_object_mut().unwrap().remove("retry_lateness").is_some());
+        }
+    }
+    let read: Summary = serde_json::from_value(older).unwrap();
+    assert_eq!((read.retries.seen, read.latencies.retry_lateness.quantiles.count), (0, 0));
+    assert!(html(&read).contains("</html>"));
 }
 
 /// For all texts: what a scenario or the system says cannot become markup.

@@ -65,6 +65,7 @@ pub(super) async fn carry_out(
         // What the step before has brought is complete now, or it never will be.
         done.complete(shared);
         done.down.set(true);
+        shared.set_down(true);
         let signal = clock.now();
         system.stop(step.stop).await?;
         let stopped = clock.now();
@@ -86,6 +87,7 @@ pub(super) async fn carry_out(
         system.start()?;
         done.down.set(false);
         system.ready().await?;
+        shared.set_down(false);
         if let Some(record) = done.records.borrow_mut().last_mut() {
             record.ready_ns = Some(clock.now() - start);
         }

@@ -159,7 +159,7 @@ impl Collector {
     /// An interval is over: it is written, and told.
     pub(super) fn tick(&mut self, stage: &Stage) -> Snapshot {
         let (now, window) = (stage.shared.clock.now(), stage.shared.window());
-        let set = self.take_interval();
+        let set = self.take_interval(stage);
         let sums = self.sums(stage);
         let since = |moment: Nanos| seconds(moment.saturating_sub(window.start));
         let before = std::mem::replace(&mut self.before, sums);
@@ -179,6 +179,7 @@ impl Collector {
             publish: Quantiles::of(&set.publish),
             end_to_end: Quantiles::of(&set.end_to_end),
             lag: Quantiles::of(&set.lag),
+            retry_lateness: Quantiles::of(&set.retry_lateness),
         };
         self.ticked = now;
         // A full disk shows in the final files, which must be written.
@@ -186,22 +187,26 @@ impl Collector {
         let (system, own) = (stage.system.usage(), usage_of("self").unwrap_or_default());
         self.system.push(sample(since(now), &system.since(&self.begun.0)));
         self.own.push(sample(since(now), &own.since(&self.begun.1)));
-        let run = self.set(1);
+        let run = self.set(stage, 1);
         self.intervals.push(interval.clone());
         let progress = ratio(since(now), seconds(stage.scenario.sending())).min(1.0);
+        let retries = stage.shared.retries().counts();
         Snapshot {
             interval,
             totals: stage.shared.account().totals(),
             publish: Quantiles::of(&run.publish),
             end_to_end: Quantiles::of(&run.end_to_end),
             lag: Quantiles::of(&run.lag),
+            retry_lateness: Quantiles::of(&run.retry_lateness),
+            retries,
             progress,
         }
     }
 
     /// Takes the histograms of the interval out of lanes and sinks.
-    fn take_interval(&self) -> LatencySet {
+    fn take_interval(&self, stage: &Stage) -> LatencySet {
         let mut set = LatencySet::new();
+        set.retry_lateness = stage.shared.retries().take_interval();
         let take = |from: &mut _| std::mem::replace(from, histogram());
         for lane in &self.lanes {
             let mut lane = lock(lane);
@@ -218,8 +223,9 @@ impl Collector {
     }
 
     /// The histograms of the events of a phase: 0 warm-up, 1 measure.
-    fn set(&self, phase: usize) -> LatencySet {
+    fn set(&self, stage: &Stage, phase: usize) -> LatencySet {
         let mut set = LatencySet::new();
+        set.retry_lateness += stage.shared.retries().lateness(phase);
         for lane in &self.lanes {
             let lane = lock(lane);
             set.publish += &lane.publish[phase];
@@ -232,11 +238,13 @@ impl Collector {
     }
 
     /// Writes the measure phase's percentiles.
-    pub(super) fn write_histograms(&self, folder: &Path) -> Result<()> {
-        let set = self.set(1);
-        for (name, histogram) in
-            [("publish", &set.publish), ("end-to-end", &set.end_to_end), ("lag", &set.lag)]
-        {
+    pub(super) fn write_histograms(&self, stage: &Stage, folder: &Path) -> Result<()> {
+        let set = self.set(stage, 1);
+        for (name, histogram) in set.named() {
+            // Most runs have no retries: a file about none would only be asked about.
+            if name == "retry-lateness" && histogram.is_empty() {
+                continue;
+            }
             let path = folder.join(format!("{name}.hgrm"));
             let write = || {
                 let mut file = BufWriter::new(File::create(&path)?);
@@ -251,7 +259,7 @@ impl Collector {
     /// Everything, without a verdict.
     pub(super) fn summary(&self, stage: &Stage, ends: &Ends, chaos: Vec<ChaosRecord>) -> Summary {
         let scenario = &stage.scenario;
-        let measure = self.set(1);
+        let measure = self.set(stage, 1);
         let account = stage.shared.account().totals();
         let events = measure.publish.len();
         Summary {
@@ -291,6 +299,7 @@ impl Collector {
             groups: self.groups(stage),
             fairness: fairness(stage),
             answers: self.answers(),
+            retries: stage.shared.retries().record(ends.at),
             account,
             system: ProcessRecord { scheduling_delay_ns: 0, ..self.process(ends, events, &SYSTEM) },
             generator: self.process(ends, events, &GENERATOR),
@@ -333,9 +342,10 @@ impl Collector {
             publish: Quantiles::of(&set.publish),
             end_to_end: Quantiles::of(&set.end_to_end),
             lag: Quantiles::of(&set.lag),
+            retry_lateness: Quantiles::of(&set.retry_lateness),
         };
         vec![
-            phase("warm-up", window.start, window.from, &self.set(0)),
+            phase("warm-up", window.start, window.from, &self.set(stage, 0)),
             phase("measure", window.from, window.to, measure),
             // Every event is due before the drain, so none belongs to it.
             phase("drain", window.to, ends.at.max(window.to), &LatencySet::new()),

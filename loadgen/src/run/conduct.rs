@@ -108,7 +108,7 @@ async fn measure(
         }
     }
     let mut summary = collector.summary(stage, &ends, done.records(shared));
-    collector.write_histograms(&stage.folder)?;
+    collector.write_histograms(stage, &stage.folder)?;
     judge(&mut summary, &stage.scenario, invalid, interrupted);
     if summary.account.missing > 0 && !interrupted {
         let some = shared.account().missing(10);

@@ -3,7 +3,7 @@
 //! Pure. Hard on the generator first: a figure that the generator spoilt is worse than none.
 
 use crate::record::{GateResult, InvalidKind, Invalidity, Summary, Verdict};
-use crate::scenario::{STATISTICS, Scenario};
+use crate::scenario::{Bound, RETRIES_EARLY, STATISTICS, Scenario, Unit};
 use crate::units::{show_count, show_duration};
 
 /// From here on a reader is told that there was no steady state.
@@ -172,9 +172,31 @@ fn remarks(summary: &Summary) -> Vec<String> {
             summary.little.unsteadiness * 100.0
         ));
     }
+    remarks.extend(retries(summary));
     if summary.account.owed > 0 {
         let owed = show_count(summary.account.owed);
         remarks.push(format!("{owed} events were still owed when the run ended"));
+    }
+    remarks
+}
+
+/// What the distribution of retries does not say.
+fn retries(summary: &Summary) -> Vec<String> {
+    let (mut remarks, retries) = (Vec::new(), &summary.retries);
+    if retries.overdue > 0 {
+        remarks.push(format!(
+            "{} retries that were due had not come when the run ended, by {} at most: they are \
+             not in the distribution of lateness",
+            show_count(retries.overdue),
+            show_duration(retries.overdue_max_ns)
+        ));
+    }
+    if retries.not_followed > 0 {
+        remarks.push(format!(
+            "{} failed attempts were not followed to their retries: {} others were",
+            show_count(retries.not_followed),
+            show_count(crate::retries::WAITING_MAX as u64)
+        ));
     }
     remarks
 }
@@ -191,7 +213,20 @@ fn gates(summary: &Summary, scenario: &Scenario) -> Vec<GateResult> {
             passed: actual.is_some_and(|actual| gate.holds(actual)),
         }
     };
-    scenario.gates.iter().map(one).collect()
+    let mut gates: Vec<GateResult> = scenario.gates.iter().map(one).collect();
+    let asked = gates.iter().any(|gate| gate.metric == RETRIES_EARLY);
+    if let Some(early) = figure(summary, RETRIES_EARLY).filter(|_| !asked) {
+        // The contract has none, so no scenario has to say it.
+        gates.push(GateResult {
+            metric: RETRIES_EARLY.to_owned(),
+            unit: Unit::Count,
+            bound: Bound::Max,
+            limit: 0.0,
+            actual: Some(early),
+            passed: early <= 0.0,
+        });
+    }
+    gates
 }
 
 /// A figure of a run by its name, in its unit; `None` where there was nothing to measure.
@@ -202,6 +237,7 @@ pub fn figure(summary: &Summary, name: &str) -> Option<f64> {
             "publish" => &summary.latencies.publish.quantiles,
             "end-to-end" => &summary.latencies.end_to_end.quantiles,
             "lag" => &summary.latencies.lag.quantiles,
+            "retry-lateness" => &summary.latencies.retry_lateness.quantiles,
             other => {
                 let name = other.strip_prefix("group.")?;
                 let group = summary.groups.iter().find(|group| group.name == name)?;
@@ -225,6 +261,8 @@ pub fn figure(summary: &Summary, name: &str) -> Option<f64> {
         "account.unknown" => count(summary.account.unknown),
         "account.dead-lettered" => count(summary.account.dead_lettered),
         "account.owed" => count(summary.account.owed),
+        RETRIES_EARLY => count(summary.retries.early).filter(|_| summary.retries.seen > 0),
+        "retries.overdue" => count(summary.retries.overdue),
         "system.cpu-per-event" => cpu(&summary.system),
         "system.memory-peak" => count(summary.system.memory_peak_bytes).filter(|b| *b > 0.0),
         "generator.cpu-per-event" => cpu(&summary.generator),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::account::Totals;
-use crate::record::{Interval, Quantiles, Summary, Verdict};
+use crate::record::{Interval, Quantiles, RetryRecord, Summary, Verdict};
 use crate::scenario::Scenario;
 use crate::units::floor;
 use crate::units::{show_count, show_duration, show_size};
@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub end_to_end: Quantiles,
     /// The measure phase until now: intended → sent.
     pub lag: Quantiles,
+    /// The measure phase until now: how late retries were.
+    pub retry_lateness: Quantiles,
+    /// Retries until now, what is still awaited left out.
+    pub retries: RetryRecord,
     /// How much of the load's time is over, from 0 to 1.
     pub progress: f64,
 }
@@ -136,6 +140,10 @@ impl<W: Write> Observer for Plain<W> {
 
 fn trouble(interval: &Interval) -> String {
     let mut text = String::new();
+    let retries = &interval.retry_lateness;
+    if retries.count > 0 {
+        text += &format!("  retries {} late p99 {}", retries.count, show_duration(retries.p99_ns));
+    }
     for (what, count) in [("refused", interval.refused), ("cut off", interval.cut_off)] {
         if count > 0 {
             text += &format!("  {what} {count}");
@@ -157,6 +165,7 @@ fn result(summary: &Summary) -> Vec<String> {
         latency("end to end", &latencies.end_to_end.quantiles),
         latency("pacer lag", &latencies.lag.quantiles),
     ];
+    lines.extend(retries(summary));
     if summary.groups.len() > 1 {
         let group = |g: &crate::record::GroupRecord| latency(&g.name, &g.end_to_end.quantiles);
         lines.extend(summary.groups.iter().map(group));
@@ -184,6 +193,26 @@ fn result(summary: &Summary) -> Vec<String> {
     lines.extend(costs(summary));
     lines.extend(rest(summary));
     lines
+}
+
+/// Whether what failed was tried again in time; nothing where nothing failed.
+fn retries(summary: &Summary) -> Vec<String> {
+    let retries = &summary.retries;
+    if *retries == RetryRecord::default() {
+        return Vec::new();
+    }
+    vec![
+        latency("retry late", &summary.latencies.retry_lateness.quantiles),
+        format!(
+            "retries    {} seen, {} early, {} overdue, {} not due yet, {} repeated, {} unmatched",
+            show_count(retries.seen),
+            show_count(retries.early),
+            show_count(retries.overdue),
+            show_count(retries.awaited - retries.overdue.min(retries.awaited)),
+            show_count(retries.repeated),
+            show_count(retries.unmatched),
+        ),
+    ]
 }
 
 fn latency(what: &str, quantiles: &Quantiles) -> String {

@@ -113,6 +113,12 @@ impl Behaviour {
         section.finish();
         behaviour
     }
+
+    /// The `Retry-After` of an answer with this status, in seconds.
+    #[must_use]
+    pub const fn retry_after(&self, status: u16) -> Option<u64> {
+        if matches!(status, 429 | 503) { self.retry_after_s } else { None }
+    }
 }
 
 impl Default for Behaviour {

@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use posthaste_domain::RetrySchedule;
+
 use super::Scenario;
 use super::behaviour::{Behaviour, Delay, OutageKind};
 use super::chaos::Stop;
 use super::gates::Bound;
 use super::parts::{Arrival, Group};
+use crate::clock::MILLISECOND;
 use crate::units::{show_count, show_duration, show_size};
 
 /// The scenario, in sentences.
@@ -63,6 +66,7 @@ fn lines(scenario: &Scenario) -> Vec<String> {
         ("loses", faults.drop_one_in),
         ("doubles", faults.double_one_in),
         ("alters", faults.alter_one_in),
+        ("takes the retry for early of", faults.early_one_in),
     ] {
         if one_in > 0 {
             lines.push(format!("sink       {what} one delivery in {one_in}, on purpose"));
@@ -76,6 +80,7 @@ fn lines(scenario: &Scenario) -> Vec<String> {
         let (at, down) = (show_duration(step.at), show_duration(step.down));
         format!("chaos      {signal} at {at} of the measure phase, started again after {down}")
     }));
+    lines.push(retries(&scenario.system.retries, scenario.system.retries.attempts_max()));
     lines.extend(scenario.gates.iter().map(|gate| {
         let side = match gate.bound {
             Bound::Max => "at most",
@@ -84,6 +89,20 @@ fn lines(scenario: &Scenario) -> Vec<String> {
         format!("gate       {} {side} {}", gate.metric.name, gate.metric.unit.show(gate.limit))
     }));
     lines
+}
+
+fn retries(schedule: &RetrySchedule, attempts_max: u32) -> String {
+    let steps = attempts_max.saturating_sub(1).min(5);
+    let shown = (1..=steps).map(|failures| {
+        show_duration(schedule.base_delay_ms(failures).saturating_mul(MILLISECOND))
+    });
+    let more = if attempts_max > steps + 1 { " and so on" } else { "" };
+    format!(
+        "retries    {}{more} after failures, up to {:.0}% later, never early (a gate that always \
+         holds); {attempts_max} attempts",
+        shown.collect::<Vec<_>>().join(", "),
+        schedule.jitter() * 100.0
+    )
 }
 
 fn arrival(arrival: &Arrival) -> String {

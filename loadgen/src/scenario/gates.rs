@@ -69,10 +69,13 @@ pub struct Metric {
     pub unit: Unit,
 }
 
+/// Retries before their time: none may be, in any scenario, unless its gates say otherwise.
+pub const RETRIES_EARLY: &str = "retries.early";
+
 /// The statistics that every distribution has.
 pub const STATISTICS: [&str; 6] = ["mean", "p50", "p90", "p99", "p99.9", "max"];
-const DISTRIBUTIONS: [&str; 3] = ["publish", "end-to-end", "lag"];
-const SINGLE: [(&str, Unit); 17] = [
+const DISTRIBUTIONS: [&str; 4] = ["publish", "end-to-end", "lag", "retry-lateness"];
+const SINGLE: [(&str, Unit); 19] = [
     ("rate.sent", Unit::PerSecond),
     ("rate.accepted", Unit::PerSecond),
     ("rate.delivered", Unit::PerSecond),
@@ -82,6 +85,8 @@ const SINGLE: [(&str, Unit); 17] = [
     ("account.unknown", Unit::Count),
     ("account.dead-lettered", Unit::Count),
     ("account.owed", Unit::Count),
+    (RETRIES_EARLY, Unit::Count),
+    ("retries.overdue", Unit::Count),
     ("system.cpu-per-event", Unit::Nanoseconds),
     ("system.memory-peak", Unit::Bytes),
     ("generator.cpu-per-event", Unit::Nanoseconds),

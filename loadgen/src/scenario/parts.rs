@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use posthaste_domain::RetrySchedule;
 use toml::Value;
 
 use super::behaviour::Behaviour;
 use super::reader::{Notes, Section, show};
 use crate::clock::{MILLISECOND, Nanos, SECOND};
+use crate::units::parse_duration;
 
 const DAY: Nanos = 86_400 * SECOND;
 
@@ -275,6 +277,9 @@ pub struct Faults {
     pub double_one_in: u64,
     /// Changes a byte of one delivery in so many before it looks at it.
     pub alter_one_in: u64,
+    /// Notes one failed attempt in so many as ended a step of the schedule later than it did, so
+    /// that its retry seems early.
+    pub early_one_in: u64,
 }
 
 /// How the sink works.
@@ -298,6 +303,7 @@ impl SinkPlan {
             drop_one_in: one_in("drop-one-in"),
             double_one_in: one_in("double-one-in"),
             alter_one_in: one_in("alter-one-in"),
+            early_one_in: one_in("early-one-in"),
         };
         inner.finish();
         section.finish();
@@ -306,7 +312,7 @@ impl SinkPlan {
 }
 
 /// What is measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SystemPlan {
     /// The program; `--binary` names another one.
     pub binary: PathBuf,
@@ -323,6 +329,8 @@ pub struct SystemPlan {
     pub environment: BTreeMap<String, String>,
     /// Its settings, each given as `--set KEY=VALUE`.
     pub settings: BTreeMap<String, String>,
+    /// When its settings have it try again.
+    pub retries: RetrySchedule,
 }
 
 /// How `posthaste` is started: loopback only, ports of its own, nothing else changed.
@@ -347,18 +355,50 @@ impl SystemPlan {
         if arguments.is_empty() {
             arguments = ARGUMENTS.iter().map(|&argument| argument.to_owned()).collect();
         }
+        let environment = read_texts(section.section("environment"));
+        let settings = read_texts(section.section("settings"));
+        let retries = read_retries(&settings).unwrap_or_else(|(key, problem)| {
+            section.wrong(&format!("settings.{key}"), problem);
+            RetrySchedule::default()
+        });
         let plan = Self {
             binary,
             arguments,
             ready: section.text("ready", "http://{admin}/readyz"),
             start_timeout: section.duration("start-timeout", 60 * SECOND, SECOND..=3600 * SECOND),
             stop_timeout: section.duration("stop-timeout", 60 * SECOND, SECOND..=3600 * SECOND),
-            environment: read_texts(section.section("environment")),
-            settings: read_texts(section.section("settings")),
+            environment,
+            settings,
+            retries,
         };
         section.finish();
         plan
     }
+}
+
+/// The schedule of retries that the settings name; what they leave out is as the system has it.
+fn read_retries(
+    settings: &BTreeMap<String, String>,
+) -> Result<RetrySchedule, (&'static str, String)> {
+    let usual = RetrySchedule::default();
+    let text = |key| settings.get(key).map(String::as_str);
+    let delays = match text("retry.delays") {
+        None => usual.delays_ms().to_vec(),
+        Some(list) => {
+            let delay = |one: &str| parse_duration(one.trim()).map(|nanos| nanos / MILLISECOND);
+            let expected = "durations with commas between them are expected, such as 1s,5s,30s";
+            list.split(',')
+                .map(delay)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| ("retry.delays", expected.to_owned()))?
+        }
+    };
+    let number = |key: &'static str, expected: &str| (key, format!("{expected} is expected"));
+    let jitter = text("retry.jitter").map_or_else(|| Ok(usual.jitter()), str::parse);
+    let jitter = jitter.map_err(|_| number("retry.jitter", "a fraction from 0 to 1"))?;
+    let attempts = text("retry.attempts-max").map_or_else(|| Ok(usual.attempts_max()), str::parse);
+    let attempts = attempts.map_err(|_| number("retry.attempts-max", "a number from 1 to 100"))?;
+    RetrySchedule::try_new(&delays, jitter, attempts).map_err(|error| ("retry", error.to_string()))
 }
 
 /// A table of texts; numbers and flags become texts.

@@ -18,6 +18,7 @@ use super::{Receiver, Trust};
 use crate::chance::{Chance, mix};
 use crate::clock::{Nanos, calendar};
 use crate::payload::Tag;
+use crate::retries::{End, Try};
 use crate::scenario::Behaviour;
 use crate::shared::lock;
 use crate::wire::{self, Request};
@@ -43,6 +44,29 @@ pub(super) struct Decision<'b> {
     pub(super) deed: Deed,
     pub(super) note: Option<Note>,
     pub(super) behaviour: &'b Behaviour,
+    /// The attempt, where it is one of this run's.
+    tried: Option<Try>,
+}
+
+/// Notes when the client went away before it had an answer: when this is dropped, unless the
+/// answer leaves. So it holds for HTTP/2 too, where hyper drops what works on a stream.
+#[derive(Debug)]
+pub(super) struct Unanswered<'l> {
+    local: &'l Local,
+    tried: Option<Try>,
+}
+
+impl Unanswered<'_> {
+    /// The answer leaves.
+    pub(super) fn answered(mut self) {
+        self.tried = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.local.failed(self.tried, End::Seen, None);
+    }
 }
 
 impl Local {
@@ -65,7 +89,8 @@ impl Local {
                 *record.faulty.entry(fault).or_default() += 1;
                 receiver.shared.account().faulty();
                 let deed = Deed::Answer { status: 400, after: 0 };
-                return Decision { deed, note: None, behaviour: &receiver.behaviours[0] };
+                let behaviour = &receiver.behaviours[0];
+                return Decision { deed, note: None, behaviour, tried: None };
             }
         };
         drop(record);
@@ -78,7 +103,14 @@ impl Local {
         // Without a run there is no account.
         let is_run = matches!(receiver.trust, Trust::Run(_));
         let note = (accepted && is_run).then(|| Note { tag, at, times: self.times(&tag) });
-        Decision { deed, note, behaviour }
+        let tried = is_run.then(|| {
+            let Tag { sequence, tenant, due, .. } = tag;
+            Try { sequence, tenant, number: attempt, phase: receiver.shared.window().phase(due) }
+        });
+        if let Some(tried) = tried {
+            receiver.shared.tried(tried, at);
+        }
+        Decision { deed, note, behaviour, tried }
     }
 
     /// Checks a delivery, or an altered one where that fault is due.
@@ -128,8 +160,37 @@ impl Local {
     }
 
     /// An answer leaves.
-    pub(super) fn answered(&self, status: u16) {
+    pub(super) fn answered(&self, decision: &Decision<'_>, status: u16) {
         *lock(&self.record).answers.entry(status).or_default() += 1;
+        let behaviour = decision.behaviour;
+        // 410 ends an event: nothing follows it.
+        if !matches!(status, 200..=299 | 410) && !is_long(behaviour) {
+            self.failed(decision.tried, End::Made, behaviour.retry_after(status));
+        }
+    }
+
+    /// An answer has left that takes its time, so that the client decides when it has enough.
+    pub(super) fn answered_at_length(&self, decision: &Decision<'_>, status: u16) {
+        let behaviour = decision.behaviour;
+        if !matches!(status, 200..=299 | 410) && is_long(behaviour) {
+            self.failed(decision.tried, End::Seen, behaviour.retry_after(status));
+        }
+    }
+
+    /// An attempt ends now, and not well.
+    fn failed(&self, tried: Option<Try>, end: fn(Nanos) -> End, retry_after_s: Option<u64>) {
+        let Some(tried) = tried else { return };
+        let shared = &self.receiver.shared;
+        let one_in = self.receiver.faults.early_one_in;
+        let salt = self.receiver.seed ^ 0xEA;
+        let is_due = one_in > 0 && mix(salt, tried.sequence).is_multiple_of(one_in);
+        let step = if is_due { shared.retries().step(tried.number) } else { 0 };
+        shared.failed(tried, end(shared.clock.now() + step), retry_after_s);
+    }
+
+    /// What to hold as long as the client waits for an answer.
+    pub(super) const fn unanswered(&self, decision: &Decision<'_>) -> Unanswered<'_> {
+        Unanswered { local: self, tried: decision.tried }
     }
 
     fn withheld(&self, what: &'static str) {
@@ -222,33 +283,70 @@ async fn one<S: Transport>(
     let decision = local.judge(&head, &buffer[head.head_bytes..end], at, reused);
     buffer.drain(..end);
     let Deed::Answer { status, after } = decision.deed else {
-        return withhold(local, stream, decision.deed).await;
+        return withhold(local, stream, &decision).await;
     };
     if after > 0 {
-        sleep(Duration::from_nanos(after)).await;
+        let unanswered = local.unanswered(&decision);
+        if !pause(stream, buffer, after).await {
+            local.withheld("given up by the client");
+            return Ok(false);
+        }
+        unanswered.answered();
     }
     local.accept(&decision);
-    local.answered(status);
+    local.answered(&decision, status);
     let keep = keep && !decision.behaviour.close_after_answer;
-    answer(stream, status, decision.behaviour, keep).await?;
-    Ok(keep)
+    let answered = answer(stream, status, decision.behaviour, keep).await;
+    local.answered_at_length(&decision, status);
+    answered.map(|()| keep)
+}
+
+/// Waits; gives whether the client is still there. What it sends meanwhile is kept for later.
+async fn pause<S: Transport>(stream: &mut S, buffer: &mut Vec<u8>, length: Nanos) -> bool {
+    let pause = sleep(Duration::from_nanos(length));
+    tokio::pin!(pause);
+    tokio::select! {
+        () = &mut pause => return true,
+        read = stream.read_buf(buffer) => {
+            if !matches!(read, Ok(1..)) {
+                return false;
+            }
+        }
+    }
+    // The next request is here already: a client that sends in a row is not watched any further.
+    pause.await;
+    true
 }
 
 /// Does something else than answering.
-async fn withhold<S: Transport>(local: &Local, stream: &mut S, deed: Deed) -> io::Result<bool> {
-    match deed {
+async fn withhold<S: Transport>(
+    local: &Local,
+    stream: &mut S,
+    decision: &Decision<'_>,
+) -> io::Result<bool> {
+    match decision.deed {
         Deed::Hang => {
             local.withheld("hang");
+            let _unanswered = local.unanswered(decision);
             // Until the client has had enough.
             while stream.read(&mut [0; 1024]).await? > 0 {}
         }
         Deed::Reset => {
             local.withheld("reset");
+            local.failed(decision.tried, End::Made, None);
             socket2::SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO))?;
         }
-        Deed::Close | Deed::Answer { .. } => local.withheld("close"),
+        Deed::Close | Deed::Answer { .. } => {
+            local.withheld("close");
+            local.failed(decision.tried, End::Made, None);
+        }
     }
     Ok(false)
+}
+
+/// Whether an answer takes so long that its client may be done before it has left.
+const fn is_long(behaviour: &Behaviour) -> bool {
+    behaviour.body_bytes > 0 || behaviour.drip > 0
 }
 
 const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -283,10 +381,8 @@ async fn answer<S: Transport>(
 
 fn head(status: u16, behaviour: &Behaviour, keep: bool) -> String {
     let close = if keep { "" } else { "connection: close\r\n" };
-    let retry = match behaviour.retry_after_s {
-        Some(seconds) if matches!(status, 429 | 503) => format!("retry-after: {seconds}\r\n"),
-        _ => String::new(),
-    };
+    let retry = behaviour.retry_after(status);
+    let retry = retry.map_or_else(String::new, |seconds| format!("retry-after: {seconds}\r\n"));
     let length = behaviour.body_bytes;
     format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n{retry}{close}\r\n")
 }

@@ -114,17 +114,23 @@ async fn respond(
     let seen = read(&head.headers, head.uri.path());
     let decision = local.judge(&seen, &body, at, false);
     let Deed::Answer { status, after } = decision.deed else {
+        // Noted when hyper drops this, or when it breaks off the stream.
+        let _unanswered = local.unanswered(&decision);
         return if decision.deed == Deed::Hang { pending().await } else { Err(BrokenOff) };
     };
     if after > 0 {
+        let unanswered = local.unanswered(&decision);
         tokio::time::sleep(Duration::from_nanos(after)).await;
+        unanswered.answered();
     }
     local.accept(&decision);
-    local.answered(status);
+    local.answered(&decision, status);
     let length = usize::try_from(decision.behaviour.body_bytes.min(ANSWER_BYTES_MAX)).unwrap_or(0);
     let mut answer = Response::new(Full::new(Bytes::from(vec![b'.'; length])));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    if let (429 | 503, Some(seconds)) = (status, decision.behaviour.retry_after_s) {
+    // hyper writes the rest by itself: that it has left is not known here.
+    local.answered_at_length(&decision, status);
+    if let Some(seconds) = decision.behaviour.retry_after(status) {
         answer.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
     }
     Ok(answer)

@@ -11,5 +11,6 @@
 )]
 
 mod daemon;
+mod retries;
 mod runs;
 mod signals;

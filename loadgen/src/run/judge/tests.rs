@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::account::Totals;
 use crate::record::{
-    Answers, Drain, Environment, Fairness, LatencySet, Little, Load, Outcome, ProcessRecord, Run,
-    SCHEMA, ScenarioRecord, record,
+    Answers, Drain, Environment, Fairness, LatencySet, Little, Load, Outcome, ProcessRecord,
+    RetryRecord, Run, SCHEMA, ScenarioRecord, record,
 };
 
 fn scenario(more: &str) -> Scenario {
@@ -56,6 +56,7 @@ fn good() -> Summary {
         groups: Vec::new(),
         fairness: Fairness::default(),
         answers: Answers::default(),
+        retries: RetryRecord::default(),
         account: Totals { sent: 1000, accepted: 1000, delivered: 1000, ..Totals::default() },
         system: ProcessRecord::default(),
         generator: ProcessRecord::default(),
@@ -170,4 +171,36 @@ fn figures_are_found_by_name() {
     assert!(figure(&summary, "lag.mean").unwrap() > 9e4);
     assert_eq!(figure(&summary, "group.nobody.p50"), None);
     assert_eq!(figure(&summary, "nonsense"), None);
+}
+
+/// No scenario has to ask for it: a retry before its time fails the run, unless it may.
+#[test]
+fn an_early_retry_fails_the_run() {
+    let early = |summary: &mut Summary| {
+        summary.retries = RetryRecord { seen: 500, early: 1, ..RetryRecord::default() };
+    };
+    let summary = judged(&scenario(""), early);
+    assert_eq!((summary.outcome.verdict, summary.outcome.exit_code), (Verdict::GateFailed, 4));
+    assert_eq!(summary.outcome.gates[0].metric, RETRIES_EARLY);
+    let punctual = judged(&scenario(""), |s| s.retries.seen = 500);
+    assert_eq!((punctual.outcome.verdict, punctual.outcome.gates.len()), (Verdict::Ok, 1));
+    let allowed = judged(&scenario("[gates]\n\"retries.early\" = { max = 1 }\n"), early);
+    assert_eq!((allowed.outcome.verdict, allowed.outcome.gates.len()), (Verdict::Ok, 1));
+    assert_eq!(judged(&scenario(""), |_| {}).outcome.gates, [], "nothing to hold");
+}
+
+#[test]
+fn retry_lateness_can_be_a_gate_and_what_never_came_is_remarked() {
+    let gate = scenario("[gates]\n\"retry-lateness.p99\" = { max = \"1s\" }\n");
+    let late = |nanos| {
+        judged(&gate, |summary| {
+            let mut set = LatencySet::new();
+            record(&mut set.retry_lateness, nanos);
+            summary.latencies.retry_lateness = set.latencies().retry_lateness;
+            summary.retries = RetryRecord { seen: 1, overdue: 3, ..RetryRecord::default() };
+        })
+    };
+    assert_eq!(late(900_000_000).outcome.verdict, Verdict::Ok);
+    assert_eq!(late(1_100_000_000).outcome.verdict, Verdict::GateFailed);
+    assert!(late(0).outcome.remarks.iter().any(|remark| remark.starts_with("3 retries")));
 }
