@@ -20,7 +20,7 @@ pub enum Written {
 }
 
 /// A row with its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredEvent {
     /// What the row says.
     pub row: Row,

@@ -1,0 +1,13 @@
+//! Time, as the courier is told it. Pauses are the runtime's, which a simulation can hold still.
+
+use posthaste_domain::Timestamp;
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// The time by which everything is recorded and scheduled. Never goes backwards within a
+    /// process, and follows the wall clock without jumping, so that two of its times can be
+    /// subtracted: leases and visibility are reckoned on it.
+    fn now(&self) -> Timestamp;
+    /// The wall clock as it stands; only compared with itself, to see that it was set back.
+    fn wall(&self) -> Timestamp;
+}

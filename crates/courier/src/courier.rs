@@ -1,0 +1,158 @@
+//! The courier's state, and what its parts share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use posthaste_domain::{DeliveryKey, EndpointId, RowKey, TenantId, Timestamp};
+use posthaste_ports::{
+    ArrivalSink, Job, JobState, JobStore, PortError, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
+};
+use posthaste_protocol::{Local, Owner};
+use tokio::sync::Notify;
+
+use crate::batcher::Batcher;
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::dying::Dead;
+use crate::health::Health;
+use crate::held::HeldTable;
+use crate::outcomes::Outcome;
+use crate::releases::Release;
+use crate::settings::Settings;
+use crate::stats::{Counters, Stats};
+
+/// How long deletions wait for others while one is on its way.
+const RELEASE_LINGER: Duration = Duration::from_millis(20);
+/// A payload that is larger is read from its row when its retry is due, not kept on this disk, in
+/// bytes.
+const JOB_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+
+/// What a courier works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// The table of rows.
+    pub rows: Arc<dyn Rows>,
+    /// The main queue.
+    pub queue: Arc<dyn Queue>,
+    /// The DLQ.
+    pub dead: Arc<dyn Queue>,
+    /// This instance's jobs.
+    pub jobs: Arc<dyn JobStore>,
+    /// Decides shards; best one that keeps what it read for a while.
+    pub tenants: Arc<dyn TenantStore>,
+    /// Where new deliveries go.
+    pub arrivals: Arc<dyn ArrivalSink>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// Carries events from the queue to the engine, and outcomes into rows. See the crate's words.
+#[derive(Debug)]
+pub struct Courier {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    held: Mutex<HeldTable>,
+    /// Rings when there may be room for more messages.
+    pub(crate) room: Notify,
+    pub(crate) outcomes: Batcher<Outcome>,
+    pub(crate) releases: Batcher<Release>,
+    pub(crate) dying: Batcher<Dead>,
+    pub(crate) counters: Counters,
+    pub(crate) chance: Chance,
+    pub(crate) health: Health,
+}
+
+impl Courier {
+    /// A courier that does nothing yet: see [`Courier::start`].
+    #[must_use]
+    pub fn new(settings: Settings, ports: Ports) -> Self {
+        let linger = Duration::from_millis(settings.linger_ms);
+        Self {
+            held: Mutex::default(),
+            room: Notify::new(),
+            outcomes: Batcher::new(settings.row_batch_max, linger),
+            releases: Batcher::new(QUEUE_BATCH_MAX, RELEASE_LINGER),
+            dying: Batcher::new(QUEUE_BATCH_MAX, RELEASE_LINGER),
+            counters: Counters::default(),
+            chance: Chance::new(settings.seed),
+            health: Health::default(),
+            ports,
+            settings,
+        }
+    }
+
+    /// The figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let held = self.held();
+        Stats {
+            held: held.len() as u64,
+            held_bytes: held.payload_bytes() as u64,
+            unwritten: self.outcomes.len() as u64,
+            ..self.counters.copy()
+        }
+    }
+
+    /// What does not work at the moment, each with its reason; empty while all is well.
+    #[must_use]
+    pub fn ailments(&self) -> Vec<String> {
+        self.health.ailments()
+    }
+
+    pub(crate) fn held(&self) -> MutexGuard<'_, HeldTable> {
+        // Every step under the lock is one that cannot be left half done.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// This instance, at an epoch.
+    pub(crate) const fn owner(&self, epoch: u64) -> Owner<'_> {
+        Owner { instance: &self.settings.instance, epoch }
+    }
+
+    /// What is known here about a delivery whose job is this.
+    pub(crate) fn local(&self, key: &DeliveryKey, job: Option<&Job>) -> Local {
+        if let Some(held) = self.held().get(key) {
+            return Local::Held { round: held.round };
+        }
+        let Some(job) = job else { return Local::Unknown };
+        let round = job.round;
+        match job.state {
+            JobState::Unwritten(_) => Local::Unwritten { round },
+            JobState::Waiting { .. } => Local::Waiting { round },
+            JobState::Dying { .. } => Local::Dying { round },
+            JobState::CutOff { .. } => Local::Unknown,
+        }
+    }
+
+    /// Decides the shard of a tenant's deliveries. One that does not exist has one too, so that
+    /// what it left behind comes to an end.
+    pub(crate) async fn shard_key(&self, tenant: &TenantId) -> Result<u32, PortError> {
+        let record = self.ports.tenants.tenant(tenant).await?;
+        Ok(record.map_or(0, |record| record.shard_key))
+    }
+}
+
+/// The row of a delivery.
+pub(crate) fn row_key(key: &DeliveryKey) -> RowKey {
+    RowKey { tenant: key.tenant.clone(), event: key.event }
+}
+
+/// The delivery of a row: its tenant's one endpoint.
+pub(crate) fn delivery_key(key: &RowKey) -> DeliveryKey {
+    DeliveryKey { tenant: key.tenant.clone(), event: key.event, endpoint: EndpointId::DEFAULT }
+}
+
+/// A payload as a job keeps it.
+pub(crate) fn job_payload(payload: Option<bytes::Bytes>) -> Option<bytes::Bytes> {
+    payload.filter(|payload| payload.len() <= JOB_PAYLOAD_BYTES_MAX)
+}

@@ -1,0 +1,214 @@
+//! Deliveries whose queue message this process holds: received, hidden from others, not yet
+//! settled in the row.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use posthaste_domain::{DeliveryKey, EndpointId, EventId, Owed, OwedAs, TenantId, Timestamp};
+use posthaste_ports::{Backlog, Receipt};
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// The newest receipt of its message.
+    pub(crate) receipt: Receipt,
+    /// Its round.
+    pub(crate) round: u32,
+    /// Decides its shard.
+    pub(crate) shard_key: u32,
+    /// Cut off by our crashes so often.
+    pub(crate) interrupted: u8,
+    /// The copy of the payload that came with the message.
+    pub(crate) payload: Option<Bytes>,
+    /// Until when nobody else receives it, as far as we know.
+    pub(crate) hidden_until: Timestamp,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct HeldTable {
+    all: BTreeMap<DeliveryKey, Held>,
+    /// Invariant: the payload bytes of `all`.
+    payload_bytes: usize,
+}
+
+impl HeldTable {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) const fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    pub(crate) fn get(&self, key: &DeliveryKey) -> Option<&Held> {
+        self.all.get(key)
+    }
+
+    /// All, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&DeliveryKey, &Held)> {
+        self.all.iter()
+    }
+
+    /// Takes one in; gives back what was held under its name.
+    pub(crate) fn insert(&mut self, key: DeliveryKey, held: Held) -> Option<Held> {
+        self.payload_bytes += held.payload_len();
+        let before = self.all.insert(key, held);
+        self.payload_bytes -= before.as_ref().map_or(0, Held::payload_len);
+        before
+    }
+
+    /// Lets one go, if it is of this round.
+    pub(crate) fn remove(&mut self, key: &DeliveryKey, round: u32) -> Option<Held> {
+        if self.all.get(key).is_none_or(|held| held.round != round) {
+            return None;
+        }
+        let held = self.all.remove(key)?;
+        self.payload_bytes -= held.payload_len();
+        Some(held)
+    }
+
+    /// The message of one was received again: the older receipt may not work any more.
+    pub(crate) fn renew(&mut self, key: &DeliveryKey, receipt: Receipt, hidden_until: Timestamp) {
+        if let Some(held) = self.all.get_mut(key) {
+            held.receipt = receipt;
+            held.hidden_until = hidden_until;
+        }
+    }
+
+    /// Those that are shown to others before `at`, with their receipts.
+    pub(crate) fn shown_before(&self, at: Timestamp) -> Vec<(DeliveryKey, Receipt)> {
+        let soon = self.all.iter().filter(|(_, held)| held.hidden_until < at);
+        soon.map(|(key, held)| (key.clone(), held.receipt.clone())).collect()
+    }
+
+    /// A receipt was good for longer.
+    pub(crate) fn hidden(&mut self, key: &DeliveryKey, receipt: &Receipt, until: Timestamp) {
+        if let Some(held) = self.all.get_mut(key)
+            && held.receipt == *receipt
+        {
+            held.hidden_until = until;
+        }
+    }
+
+    /// A receipt is good for nothing any more: the message is somebody else's, or gone.
+    pub(crate) fn lost(&mut self, key: &DeliveryKey, receipt: &Receipt) {
+        if let Some(held) = self.all.get(key)
+            && held.receipt == *receipt
+        {
+            let round = held.round;
+            self.remove(key, round);
+        }
+    }
+
+    /// Fresh deliveries of one endpoint from event `from` on, as [`posthaste_ports::Journal`]
+    /// wants them.
+    pub(crate) fn backlog(
+        &self,
+        tenant: &TenantId,
+        endpoint: EndpointId,
+        from: EventId,
+        max: usize,
+    ) -> Backlog {
+        let at = |event, endpoint| DeliveryKey { tenant: tenant.clone(), event, endpoint };
+        let first = at(from, EndpointId::DEFAULT);
+        let of_tenant = self.all.range(first..).take_while(|(key, _)| key.tenant == *tenant);
+        let mut of_endpoint = of_tenant.filter(|(key, _)| key.endpoint == endpoint);
+        let owed: Vec<Owed> =
+            of_endpoint.by_ref().take(max).map(|(key, held)| held.owed(key.clone())).collect();
+        Backlog { exhausted: of_endpoint.next().is_none(), owed }
+    }
+
+    /// Everything that is held, to be given back.
+    pub(crate) fn drain(&mut self) -> Vec<Held> {
+        self.payload_bytes = 0;
+        std::mem::take(&mut self.all).into_values().collect()
+    }
+}
+
+impl Held {
+    fn payload_len(&self) -> usize {
+        self.payload.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// As it enters the engine; the payload stays here until it is asked for.
+    pub(crate) fn owed(&self, key: DeliveryKey) -> Owed {
+        Owed {
+            key,
+            round: self.round,
+            attempts: 0,
+            interrupted: self.interrupted,
+            owed_as: OwedAs::Fresh,
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tenant: &str, event: u128) -> DeliveryKey {
+        let tenant = TenantId::try_new(tenant).unwrap();
+        DeliveryKey { tenant, event: EventId::from_u128(event), endpoint: EndpointId::DEFAULT }
+    }
+
+    fn held(receipt: &str, bytes: usize) -> Held {
+        Held {
+            receipt: Receipt(receipt.into()),
+            round: 0,
+            shard_key: 0,
+            interrupted: 0,
+            payload: Some(vec![0; bytes].into()),
+            hidden_until: Timestamp::from_millis(100),
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_what_is_held() {
+        let mut table = HeldTable::default();
+        table.insert(key("acme", 1), held("a", 10));
+        table.insert(key("acme", 2), held("b", 5));
+        table.insert(key("acme", 2), held("c", 7));
+        assert_eq!((table.len(), table.payload_bytes()), (2, 17));
+        assert!(table.remove(&key("acme", 1), 1).is_none(), "another round");
+        assert!(table.remove(&key("acme", 1), 0).is_some());
+        table.lost(&key("acme", 2), &Receipt("b".into()));
+        assert_eq!((table.len(), table.payload_bytes()), (1, 7), "an older receipt was lost");
+        table.lost(&key("acme", 2), &Receipt("c".into()));
+        assert_eq!((table.len(), table.payload_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_backlog_is_one_tenants_in_order() {
+        let mut table = HeldTable::default();
+        for (tenant, event) in [("acme", 3), ("acme", 1), ("acme", 2), ("beta", 1), ("aaaa", 9)] {
+            table.insert(key(tenant, event), held("r", 0));
+        }
+        let read = |from, max| {
+            let (tenant, from) = (TenantId::try_new("acme").unwrap(), EventId::from_u128(from));
+            let Backlog { owed, exhausted } =
+                table.backlog(&tenant, EndpointId::DEFAULT, from, max);
+            let events: Vec<u128> = owed.iter().map(|owed| owed.key.event.as_u128()).collect();
+            (events, exhausted)
+        };
+        assert_eq!(read(0, 10), (vec![1, 2, 3], true));
+        assert_eq!(read(0, 2), (vec![1, 2], false));
+        assert_eq!(read(2, 2), (vec![2, 3], true));
+        assert_eq!(read(4, 2), (vec![], true));
+    }
+
+    #[test]
+    fn receipts_are_renewed() {
+        let mut table = HeldTable::default();
+        let (own, at) = (key("acme", 1), Timestamp::from_millis);
+        table.insert(own.clone(), held("a", 0));
+        assert_eq!(table.shown_before(at(101)), [(own.clone(), Receipt("a".into()))]);
+        table.hidden(&own, &Receipt("old".into()), at(500));
+        assert_eq!(table.shown_before(at(101)).len(), 1);
+        table.renew(&own, Receipt("b".into()), at(200));
+        table.hidden(&own, &Receipt("b".into()), at(500));
+        assert_eq!(table.shown_before(at(500)), []);
+        assert_eq!(table.get(&own).unwrap().hidden_until, at(500));
+    }
+}

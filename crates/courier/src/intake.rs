@@ -1,0 +1,350 @@
+//! From the queue to the engine (PROTOCOL 4 to 6).
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use posthaste_domain::{DeliveryKey, Owed, OwedAs, Row, RowKey, RowWrite, Timestamp};
+use posthaste_ports::{
+    Arrival, Job, JobChange, JobState, Message, Outgoing, PortError, QUEUE_BATCH_MAX, Receipt,
+    StoredEvent, Written,
+};
+use posthaste_protocol::{
+    AfterRead, Answer, Arriving, EventMessage, OnReceive, Taken, after_claim, after_read,
+    on_receive, quarantine_body,
+};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::courier::{Courier, delivery_key, job_payload};
+use crate::dying::Dead;
+use crate::health::Part;
+use crate::held::Held;
+use crate::pause::Pause;
+
+/// A message that could be read.
+struct Readable {
+    message: Message,
+    event: EventMessage,
+    key: DeliveryKey,
+    arriving: Arriving,
+    /// Until when nobody else receives it.
+    hidden_until: Timestamp,
+}
+
+/// A claimed or requeued row and what came of its claim.
+pub(crate) struct Claim {
+    pub(crate) key: RowKey,
+    pub(crate) seen: Row,
+    pub(crate) payload: Option<Bytes>,
+    pub(crate) write: RowWrite,
+}
+
+impl Courier {
+    /// Receives messages as long as there is room and nobody says stop; several of these may run
+    /// side by side.
+    pub(crate) async fn receive(&self, mut stop: watch::Receiver<bool>) {
+        let mut pause = Pause::new(100, 10_000);
+        while !*stop.borrow() {
+            if !self.has_room() {
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    () = self.wait_for_room() => {}
+                }
+                continue;
+            }
+            let before = self.now();
+            self.counters.polls.add(1);
+            let polled = tokio::select! {
+                biased;
+                _ = stop.changed() => continue,
+                polled = self.ports.queue.receive(QUEUE_BATCH_MAX, self.settings.poll_wait_ms) => polled,
+            };
+            self.health.note(Part::Receiving, &polled);
+            let taken = match polled {
+                Ok(messages) => self.take(messages, before).await,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(()) => pause.worked(),
+                Err(_) => pause.failed(&self.chance).await,
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let held = self.held();
+        held.len() < self.settings.held_max && held.payload_bytes() < self.settings.held_bytes_max
+    }
+
+    async fn wait_for_room(&self) {
+        let rung = self.room.notified();
+        tokio::pin!(rung);
+        // Enrolled before the last look, so that no ring is missed.
+        rung.as_mut().enable();
+        if !self.has_room() {
+            rung.await;
+        }
+    }
+
+    /// Takes messages in. An error leaves some of them to be received again.
+    async fn take(&self, messages: Vec<Message>, before: Timestamp) -> Result<(), PortError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.counters.received.add(messages.len());
+        // Hidden since some moment of the call; only its beginning is known to be no later.
+        let hidden_until = before.plus_millis(self.settings.visibility_ms);
+        let mut readable = Vec::with_capacity(messages.len());
+        let mut strays = Vec::new();
+        let mut seen = BTreeSet::new();
+        for message in messages {
+            match EventMessage::parse(&message.body) {
+                Ok(event) if seen.insert(event.key.clone()) => {
+                    readable.push(Readable::new(message, event, hidden_until));
+                }
+                // A copy in the same answer: it comes again when the first one has been judged.
+                Ok(_) => self.counters.left_alone.add(1),
+                Err(error) => strays.push((message, error.to_string())),
+            }
+        }
+        self.quarantine(strays).await;
+        let keys: Vec<DeliveryKey> = readable.iter().map(|it| it.key.clone()).collect();
+        let jobs = self.ports.jobs.jobs(&keys).await?;
+        let (mut fresh, mut unsure) = (Vec::new(), Vec::new());
+        for (it, job) in readable.into_iter().zip(jobs) {
+            let local = self.local(&it.key, job.as_ref());
+            match on_receive(&it.arriving, local) {
+                OnReceive::Deliver => fresh.push((it, cut_off(job.as_ref()))),
+                OnReceive::ReadRow => unsure.push((it, cut_off(job.as_ref()))),
+                OnReceive::Delete => {
+                    self.counters.copies_deleted.add(1);
+                    self.release([it.message.receipt]);
+                }
+                OnReceive::Leave => self.counters.left_alone.add(1),
+                OnReceive::Renew => {
+                    self.counters.copies_renewed.add(1);
+                    self.held().renew(&it.key, it.message.receipt, it.hidden_until);
+                }
+            }
+        }
+        let (admitted, looked) = (self.admit(fresh).await, self.look(unsure).await);
+        admitted.and(looked)
+    }
+
+    /// Hands deliveries to the engine, by right of their message.
+    async fn admit(&self, fresh: Vec<(Readable, u8)>) -> Result<(), PortError> {
+        let mut arrivals = Vec::with_capacity(fresh.len());
+        let mut failed = None;
+        for (it, interrupted) in fresh {
+            let shard_key = match self.shard_key(&it.key.tenant).await {
+                Ok(shard_key) => shard_key,
+                Err(error) => {
+                    // Its message comes again.
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            let held = Held {
+                receipt: it.message.receipt,
+                round: it.event.round.unwrap_or(0),
+                shard_key,
+                interrupted,
+                payload: it.event.payload,
+                hidden_until: it.hidden_until,
+            };
+            let owed = held.owed(it.key.clone());
+            let mut table = self.held();
+            // Another poll may have brought a copy meanwhile.
+            if table.get(&it.key).is_none() {
+                table.insert(it.key, held);
+                arrivals.push(Arrival { shard_key, owed });
+            }
+        }
+        self.counters.taken.add(arrivals.len());
+        if !arrivals.is_empty() {
+            self.ports.arrivals.arrived(arrivals);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads the rows of messages that do not say enough, and does what the rows say.
+    async fn look(&self, unsure: Vec<(Readable, u8)>) -> Result<(), PortError> {
+        if unsure.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<RowKey> = unsure.iter().map(|(it, _)| it.event.key.clone()).collect();
+        self.counters.rows_read.add(keys.len());
+        let rows = self.ports.rows.read(&keys).await?;
+        let (mut fresh, mut claims, mut strays) = (Vec::new(), Vec::new(), Vec::new());
+        let now = self.now();
+        for ((mut it, cut_off), stored) in unsure.into_iter().zip(rows) {
+            let row = stored.as_ref().map(|stored| &stored.row);
+            let me = &self.settings.instance;
+            match after_read(&it.arriving, &it.event.key, row, me, now) {
+                AfterRead::Deliver { round, interrupted } => {
+                    it.event.round = Some(round);
+                    it.event.payload =
+                        it.event.payload.or_else(|| stored.and_then(|stored| stored.payload));
+                    fresh.push((it, interrupted.max(cut_off)));
+                }
+                AfterRead::Claim(write) => {
+                    let StoredEvent { row: seen, payload } = stored.unwrap_or_default();
+                    let claim = Claim { key: it.event.key, seen, payload, write };
+                    claims.push((claim, it.message.receipt));
+                }
+                AfterRead::Delete => {
+                    self.counters.copies_deleted.add(1);
+                    self.release([it.message.receipt]);
+                }
+                AfterRead::Stray => {
+                    strays.push((it.message, "no such event".to_owned()));
+                }
+                AfterRead::Leave => self.counters.left_alone.add(1),
+            }
+        }
+        self.quarantine(strays).await;
+        let admitted = self.admit(fresh).await;
+        let (claims, receipts): (Vec<Claim>, Vec<Receipt>) = claims.into_iter().unzip();
+        let taken = self.take_over(claims).await;
+        for (released, receipt) in taken.into_iter().zip(receipts) {
+            if released {
+                self.release([receipt]);
+            }
+        }
+        admitted
+    }
+
+    /// Claims rows and hands what is theirs to the engine; says for each whether its row is in
+    /// somebody's care now, so that a message of it may go.
+    pub(crate) async fn take_over(&self, claims: Vec<Claim>) -> Vec<bool> {
+        if claims.is_empty() {
+            return Vec::new();
+        }
+        let answers =
+            self.ports.rows.write(claims.iter().map(|claim| claim.write.clone()).collect()).await;
+        debug_assert_eq!(answers.len(), claims.len());
+        let (mut safe, mut jobs) = (Vec::with_capacity(claims.len()), Vec::new());
+        for (claim, answer) in claims.into_iter().zip(answers) {
+            let answer = match &answer {
+                Ok(Written::Done) => Answer::Done,
+                Ok(Written::Refused(row)) => Answer::Refused(row.as_ref()),
+                Err(error) => {
+                    // Done or not: the message comes again, or the lease ends.
+                    self.health.failed(Part::Writing, error);
+                    safe.push(false);
+                    continue;
+                }
+            };
+            let taken = after_claim(&claim.write, &claim.seen, answer);
+            safe.push(match taken {
+                Taken::Dropped(why) => why.deletes_message(),
+                Taken::Attempt { .. } | Taken::Die { .. } => true,
+            });
+            match self.claimed_job(claim, taken).await {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) => {}
+                // The row is ours, and nobody will look after it here: the lease ends, a sweep
+                // takes it over.
+                Err(error) => warn!(%error, "cannot take over a row, left to the next sweep"),
+            }
+        }
+        self.adopt(jobs).await;
+        safe
+    }
+
+    async fn claimed_job(&self, claim: Claim, taken: Taken) -> Result<Option<Job>, PortError> {
+        let (epoch, lease_until, interrupted, state) = match taken {
+            Taken::Attempt { epoch, until, due, attempts, interrupted } => {
+                (epoch, until, interrupted, JobState::Waiting { due, attempts })
+            }
+            Taken::Die { epoch, until, cause, attempts } => {
+                (epoch, until, 0, JobState::Dying { cause, attempts, error: None })
+            }
+            Taken::Dropped(_) => return Ok(None),
+        };
+        let payload = match state {
+            JobState::Waiting { .. } => job_payload(claim.payload),
+            _ => None,
+        };
+        let shard_key = self.shard_key(&claim.key.tenant).await?;
+        let (key, round) = (delivery_key(&claim.key), claim.write.round);
+        let job = Job { key, round, shard_key, interrupted, epoch, lease_until, state, payload };
+        Ok(Some(job))
+    }
+
+    /// Takes jobs upon itself, and tells whose business they are.
+    async fn adopt(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let puts = jobs.iter().map(|job| JobChange::Put(Box::new(job.clone()))).collect();
+        if let Err(error) = self.ports.jobs.apply(puts).await {
+            warn!(%error, "cannot keep what was taken over, left to the next sweep");
+            return;
+        }
+        self.counters.claimed.add(jobs.len());
+        let (waiting, dying): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| matches!(job.state, JobState::Waiting { .. }));
+        self.dying.push(dying.into_iter().filter_map(Dead::new));
+        self.announce(waiting);
+    }
+
+    /// Tells the shards of jobs that wait; what they know already they pass over.
+    pub(crate) fn announce(&self, waiting: Vec<Job>) {
+        let mut arrivals = Vec::with_capacity(waiting.len());
+        for job in waiting {
+            let JobState::Waiting { due, attempts } = job.state else { continue };
+            let Job { key, round, shard_key, interrupted, payload, .. } = job;
+            let owed_as = OwedAs::Timer(due);
+            let owed = Owed { key, round, attempts, interrupted, owed_as, payload };
+            arrivals.push(Arrival { shard_key, owed });
+        }
+        if !arrivals.is_empty() {
+            self.ports.arrivals.arrived(arrivals);
+        }
+    }
+
+    /// Puts messages that can never be delivered into the DLQ, then deletes them.
+    async fn quarantine(&self, strays: Vec<(Message, String)>) {
+        if strays.is_empty() {
+            return;
+        }
+        for (message, cause) in &strays {
+            let receives = message.receives;
+            warn!(%cause, receives, "a message that cannot be delivered goes to the DLQ");
+        }
+        let outgoing = |(message, cause): &(Message, String)| Outgoing {
+            body: quarantine_body(cause, &message.body),
+            group: "quarantine".into(),
+        };
+        let results = self.ports.dead.send(strays.iter().map(outgoing).collect()).await;
+        debug_assert_eq!(results.len(), strays.len());
+        for ((message, _), result) in strays.into_iter().zip(results) {
+            self.health.note(Part::DeadLettering, &result);
+            // Otherwise it comes again.
+            if result.is_ok() {
+                self.counters.quarantined.add(1);
+                self.release([message.receipt]);
+            }
+        }
+    }
+}
+
+impl Readable {
+    fn new(message: Message, event: EventMessage, hidden_until: Timestamp) -> Self {
+        let key = delivery_key(&event.key);
+        let arriving = Arriving {
+            round: event.round,
+            has_payload: event.payload.is_some(),
+            again: event.again,
+            receives: message.receives,
+        };
+        Self { message, event, key, arriving, hidden_until }
+    }
+}
+
+/// How often crashes cut off a delivery that only the queue holds.
+fn cut_off(job: Option<&Job>) -> u8 {
+    job.filter(|job| matches!(job.state, JobState::CutOff { .. })).map_or(0, |job| job.interrupted)
+}

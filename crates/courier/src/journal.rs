@@ -1,0 +1,135 @@
+//! The courier as the shards see it: a [`Journal`] whose fresh deliveries are messages and whose
+//! timers are jobs.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_domain::{
+    DeadLetterCause, DeliveryKey, EndpointId, EventId, Resolution, RowKey, Settlement, TenantId,
+    TimerPosition, Timestamp,
+};
+use posthaste_ports::{
+    Backlog, Job, JobChange, JobState, Journal, OwedEndpoint, PortError, Settled, ShardSpec,
+    TimerPage,
+};
+
+use crate::courier::{Courier, row_key};
+
+#[async_trait]
+impl Journal for Courier {
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, PortError> {
+        self.settle_all(settlements).await
+    }
+
+    async fn backlog(
+        &self,
+        tenant: &TenantId,
+        endpoint: EndpointId,
+        from: EventId,
+        max: usize,
+    ) -> Result<Backlog, PortError> {
+        Ok(self.held().backlog(tenant, endpoint, from, max))
+    }
+
+    async fn timers(
+        &self,
+        shard: ShardSpec,
+        from: TimerPosition,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<TimerPage, PortError> {
+        self.ports.jobs.timers(shard, from, until, max).await
+    }
+
+    async fn payloads(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Bytes>>, PortError> {
+        let mut payloads = self.payloads_at_hand(keys).await?;
+        let missing: Vec<usize> = (0..keys.len()).filter(|at| payloads[*at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(payloads);
+        }
+        let rows: Vec<RowKey> = missing.iter().map(|at| row_key(&keys[*at])).collect();
+        self.counters.rows_read.add(rows.len());
+        for (at, stored) in missing.into_iter().zip(self.ports.rows.read(&rows).await?) {
+            let is_gone = stored.is_none();
+            payloads[at] = stored.and_then(|stored| stored.payload);
+            if is_gone {
+                self.let_go(&keys[at]).await;
+            } else if payloads[at].is_none() {
+                self.give_up(&keys[at]).await;
+            }
+        }
+        Ok(payloads)
+    }
+
+    async fn owed_endpoints(&self, shard: ShardSpec) -> Result<Vec<OwedEndpoint>, PortError> {
+        let mut first: BTreeMap<(TenantId, EndpointId), EventId> = BTreeMap::new();
+        for (key, held) in self.held().iter() {
+            if shard.owns(held.shard_key) {
+                first.entry((key.tenant.clone(), key.endpoint)).or_insert(key.event);
+            }
+        }
+        let owed = first.into_iter().map(|((tenant, endpoint), first)| OwedEndpoint {
+            tenant,
+            endpoint,
+            first,
+        });
+        Ok(owed.collect())
+    }
+}
+
+impl Courier {
+    async fn payloads_at_hand(
+        &self,
+        keys: &[DeliveryKey],
+    ) -> Result<Vec<Option<Bytes>>, PortError> {
+        let mut payloads: Vec<Option<Bytes>> = {
+            let held = self.held();
+            keys.iter().map(|key| held.get(key).and_then(|held| held.payload.clone())).collect()
+        };
+        if payloads.iter().any(Option::is_none) {
+            let jobs = self.ports.jobs.jobs(keys).await?;
+            for (payload, job) in payloads.iter_mut().zip(jobs) {
+                *payload = payload.take().or_else(|| job.and_then(|job| job.payload));
+            }
+        }
+        Ok(payloads)
+    }
+
+    /// The event is gone from the table, so nothing is owed.
+    async fn let_go(&self, key: &DeliveryKey) {
+        let held = {
+            let mut held = self.held();
+            let round = held.get(key).map(|held| held.round);
+            round.and_then(|round| held.remove(key, round))
+        };
+        self.room.notify_waiters();
+        self.release(held.map(|held| held.receipt));
+        self.forget(vec![JobChange::Remove(key.clone())]).await;
+    }
+
+    /// The row is there, and what it was to deliver is not: it can only be dead-lettered. The
+    /// engine forgets it as it forgets what is gone.
+    async fn give_up(&self, key: &DeliveryKey) {
+        let jobs = self.ports.jobs.jobs(std::slice::from_ref(key)).await;
+        let job: Option<Job> = jobs.ok().and_then(|mut jobs| jobs.pop().flatten());
+        let held = self.held().get(key).map(|held| (held.round, 0, held.interrupted));
+        let waiting = job.and_then(|job| match job.state {
+            JobState::Waiting { attempts, .. } => Some((job.round, attempts, job.interrupted)),
+            _ => None,
+        });
+        let Some((round, attempts, interrupted)) = held.or(waiting) else { return };
+        tracing::error!(?key, "the payload of an event is missing from its table; dead-lettered");
+        let settlement = Settlement {
+            key: key.clone(),
+            round,
+            attempts,
+            owed_as: posthaste_domain::OwedAs::Fresh,
+            interrupted,
+            at: self.now(),
+            attempt: None,
+            resolution: Resolution::DeadLettered { cause: DeadLetterCause::Poison },
+        };
+        self.settle_unasked(settlement).await;
+    }
+}

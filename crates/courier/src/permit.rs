@@ -1,0 +1,145 @@
+//! Whether an attempt may start (PROTOCOL 12): only while nobody else can take the delivery before
+//! it ends.
+
+use std::time::Duration;
+
+use posthaste_domain::{DeliveryKey, EventStatus, Lease, Row, Timestamp};
+use posthaste_ports::{Job, JobChange, JobState, PortError, Receipt, Written};
+use posthaste_protocol::{Answer, Hold, Permit, Taken, after_claim, claim};
+
+use crate::courier::{Courier, row_key};
+use crate::dying::Dead;
+use crate::health::Part;
+
+/// So often a claim whose answer was lost is made again before the attempt is put off.
+const CLAIM_TRIES: usize = 3;
+
+/// Whether an attempt may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Granted,
+    /// Not now: queue or table cannot be asked.
+    Later,
+    /// Never: the delivery is somebody else's, or there is nothing left to do.
+    Withdrawn,
+}
+
+impl Courier {
+    /// Whether an attempt of this round may start now. To be asked immediately before.
+    pub async fn permit(&self, key: &DeliveryKey, round: u32) -> Permission {
+        let held = self.held().get(key).filter(|held| held.round == round).cloned();
+        let permission = match held {
+            Some(held) => match permit(held.hidden_until, self.now()) {
+                Permit::Attempt => return Permission::Granted,
+                Permit::RenewFirst => self.hide_again(key, held.receipt).await,
+            },
+            None => self.permit_retry(key, round).await,
+        };
+        if permission == Permission::Withdrawn {
+            self.counters.withdrawn.add(1);
+        }
+        permission
+    }
+
+    /// The message of a delivery was not hidden in time.
+    async fn hide_again(&self, key: &DeliveryKey, receipt: Receipt) -> Permission {
+        let visibility = self.settings.visibility_ms;
+        let until = self.now().plus_millis(visibility);
+        let mut hidden = self.ports.queue.hide(vec![receipt.clone()], visibility).await;
+        match hidden.pop() {
+            Some(Ok(())) => {
+                self.held().hidden(key, &receipt, until);
+                Permission::Granted
+            }
+            Some(Err(PortError::Permanent(_))) => {
+                self.counters.receipts_lost.add(1);
+                self.held().lost(key, &receipt);
+                self.room.notify_waiters();
+                Permission::Withdrawn
+            }
+            Some(Err(_)) | None => Permission::Later,
+        }
+    }
+
+    async fn permit_retry(&self, key: &DeliveryKey, round: u32) -> Permission {
+        let Ok(mut jobs) = self.ports.jobs.jobs(std::slice::from_ref(key)).await else {
+            return Permission::Later;
+        };
+        let job = jobs.pop().flatten().filter(|job| job.round == round);
+        let Some((job, due, attempts)) = job.and_then(waiting) else {
+            return Permission::Withdrawn;
+        };
+        match permit(job.lease_until, self.now()) {
+            Permit::Attempt => Permission::Granted,
+            Permit::RenewFirst => self.claim_again(job, due, attempts).await,
+        }
+    }
+
+    /// The lease of a job has run out, or nearly so, while its retry waited for its turn.
+    async fn claim_again(&self, mut job: Job, due: Timestamp, attempts: u32) -> Permission {
+        let owner = (job.epoch > 0).then(|| self.settings.instance.clone());
+        // The row as this instance left it.
+        let seen = Row {
+            status: if attempts > 0 { EventStatus::Failed } else { EventStatus::Pending },
+            round: job.round,
+            attempts,
+            interrupted: job.interrupted,
+            lease: Some(Lease { owner, epoch: job.epoch, until: job.lease_until }),
+            next_attempt_at: (due > Timestamp::ZERO).then_some(due),
+            cause: None,
+            expires_at: None,
+        };
+        let me = &self.settings.instance;
+        let write = claim(&row_key(&job.key), &seen, me, self.now());
+        let Some(write) = write else { return Permission::Withdrawn };
+        for _ in 0..CLAIM_TRIES {
+            let answer = self.ports.rows.write(vec![write.clone()]).await.pop();
+            let answer = match &answer {
+                Some(Ok(Written::Done)) => Answer::Done,
+                Some(Ok(Written::Refused(row))) => Answer::Refused(row.as_ref()),
+                Some(Err(error)) => {
+                    self.health.failed(Part::Writing, error);
+                    continue;
+                }
+                None => break,
+            };
+            let change = match after_claim(&write, &seen, answer) {
+                Taken::Attempt { epoch, until, .. } => {
+                    self.counters.reclaimed.add(1);
+                    job.epoch = epoch;
+                    job.lease_until = until;
+                    let put = vec![JobChange::Put(Box::new(job))];
+                    return match self.ports.jobs.apply(put).await {
+                        Ok(()) => Permission::Granted,
+                        Err(_) => Permission::Later,
+                    };
+                }
+                // Not ours to attempt; what was ours is done.
+                Taken::Die { epoch, until, cause, attempts } => {
+                    job.state = JobState::Dying { cause, attempts, error: None };
+                    (job.epoch, job.lease_until, job.payload) = (epoch, until, None);
+                    self.dying.push(Dead::new(job.clone()));
+                    JobChange::Put(Box::new(job))
+                }
+                Taken::Dropped(_) => JobChange::Remove(job.key),
+            };
+            self.forget(vec![change]).await;
+            return Permission::Withdrawn;
+        }
+        Permission::Later
+    }
+}
+
+/// A job that waits for its retry, with its due time and the attempts that it has had.
+fn waiting(job: Job) -> Option<(Job, Timestamp, u32)> {
+    match job.state {
+        JobState::Waiting { due, attempts } => Some((job, due, attempts)),
+        JobState::Unwritten(_) | JobState::Dying { .. } | JobState::CutOff { .. } => None,
+    }
+}
+
+/// `now` never goes back and never jumps, so it serves for both of the protocol's clocks.
+fn permit(until: Timestamp, now: Timestamp) -> Permit {
+    Hold::by_lease(until, now, Duration::ZERO).permit(Duration::ZERO)
+}

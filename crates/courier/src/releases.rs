@@ -1,0 +1,91 @@
+//! Deleting messages whose outcome is in the row, and keeping hidden those whose is not.
+
+use std::time::Duration;
+
+use posthaste_ports::{PortError, Receipt};
+use tokio::time::sleep;
+
+use crate::courier::Courier;
+use crate::health::Part;
+use crate::pause::Pause;
+
+/// A deletion that failed so often is left to the message's next receipt.
+const TRIES_MAX: u8 = 3;
+
+/// A message that may go.
+#[derive(Clone, Debug)]
+pub(crate) struct Release {
+    receipt: Receipt,
+    tries: u8,
+}
+
+impl Courier {
+    /// A message may go: nothing depends on it any more.
+    pub(crate) fn release(&self, receipts: impl IntoIterator<Item = Receipt>) {
+        self.releases.push(receipts.into_iter().map(|receipt| Release { receipt, tries: 0 }));
+    }
+
+    /// Deletes what may go, for ever.
+    pub(crate) async fn delete(&self) {
+        let mut pause = Pause::new(100, 2_000);
+        loop {
+            let mut batch = self.releases.take().await;
+            let items = std::mem::take(&mut batch.items);
+            let receipts = items.iter().map(|release| release.receipt.clone()).collect();
+            let results = self.ports.queue.delete(receipts).await;
+            debug_assert_eq!(results.len(), items.len());
+            let mut failed = false;
+            for (release, result) in items.into_iter().zip(results) {
+                self.health.note(Part::Deleting, &result);
+                match result {
+                    Ok(()) => self.counters.deleted.add(1),
+                    // Received again meanwhile: that receipt is judged by itself.
+                    Err(PortError::Permanent(_)) => {}
+                    Err(_) => {
+                        failed = true;
+                        let tries = release.tries + 1;
+                        if tries < TRIES_MAX {
+                            self.releases.push([Release { tries, ..release }]);
+                        }
+                    }
+                }
+            }
+            drop(batch);
+            if failed {
+                pause.failed(&self.chance).await;
+            } else {
+                pause.worked();
+            }
+        }
+    }
+
+    /// Hides what is held before its time is over, for ever.
+    pub(crate) async fn keep_hidden(&self) {
+        let visibility = self.settings.visibility_ms;
+        loop {
+            sleep(Duration::from_millis(visibility / 9)).await;
+            // From two thirds on: two more chances before an attempt may not start any more.
+            let soon = self.now().plus_millis(visibility * 2 / 3);
+            let held = self.held().shown_before(soon);
+            if held.is_empty() {
+                continue;
+            }
+            let until = self.now().plus_millis(visibility);
+            let receipts = held.iter().map(|(_, receipt)| receipt.clone()).collect();
+            self.counters.hide_requests.add(held.len().div_ceil(10));
+            let results = self.ports.queue.hide(receipts, visibility).await;
+            debug_assert_eq!(results.len(), held.len());
+            for ((key, receipt), result) in held.into_iter().zip(results) {
+                match result {
+                    Ok(()) => self.held().hidden(&key, &receipt, until),
+                    Err(PortError::Permanent(_)) => {
+                        self.counters.receipts_lost.add(1);
+                        self.held().lost(&key, &receipt);
+                        self.room.notify_waiters();
+                    }
+                    Err(error) => self.health.failed(Part::Deleting, &error),
+                }
+            }
+        }
+    }
+}

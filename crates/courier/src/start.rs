@@ -1,0 +1,150 @@
+//! How a courier starts, works and stops (PROTOCOL 18 to 20).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_domain::{TimerPosition, Timestamp};
+use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage};
+use posthaste_protocol::{AtStart, Disk, at_start};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use crate::courier::Courier;
+use crate::dying::Dead;
+use crate::outcomes::Outcome;
+
+/// Jobs read in one go.
+const PAGE_MAX: usize = 1_000;
+/// Cut-off counts are kept so long, in milliseconds: no message is out of sight for longer.
+const CUT_OFF_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// How often a stop looks whether everything is written.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a start found on its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Started {
+    /// Outcomes whose row is written again, to be sure.
+    pub replayed: u64,
+    /// Jobs of another instance that were forgotten.
+    pub forgotten: u64,
+}
+
+impl Courier {
+    /// Takes up what the disk says is not finished. To be called once, before the shards start.
+    ///
+    /// # Errors
+    /// Where the jobs cannot be read.
+    pub async fn start(&self, disk: Disk) -> Result<Started, PortError> {
+        let mut started = Started::default();
+        if disk == Disk::Foreign {
+            started.forgotten = self.forget_waiting().await?;
+        }
+        let mut after = None;
+        loop {
+            let page = self.ports.jobs.outbox(after.clone(), PAGE_MAX).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for job in page {
+                self.take_up(job, disk, &mut started).await;
+            }
+        }
+        let before = self.now().as_millis().saturating_sub(CUT_OFF_KEPT_MS);
+        while self.ports.jobs.forget_cut_off(Timestamp::from_millis(before), PAGE_MAX).await? > 0 {}
+        if started != Started::default() {
+            let Started { replayed, forgotten } = started;
+            info!(replayed, forgotten, "took up what was not finished");
+        }
+        Ok(started)
+    }
+
+    async fn take_up(&self, job: Job, disk: Disk, started: &mut Started) {
+        let local = self.local(&job.key, Some(&job));
+        match at_start(local, disk) {
+            AtStart::Replay => {
+                started.replayed += 1;
+                match job.state {
+                    JobState::Unwritten(_) => self.outcomes.push(Outcome::replayed(job)),
+                    _ => self.dying.push(Dead::new(job)),
+                }
+            }
+            AtStart::Forget => {
+                started.forgotten += 1;
+                self.forget(vec![JobChange::Remove(job.key)]).await;
+            }
+            AtStart::Schedule | AtStart::Keep => {}
+        }
+    }
+
+    /// Forgets the timers of another instance.
+    async fn forget_waiting(&self) -> Result<u64, PortError> {
+        let whole = ShardSpec { index: 0, count: 1 };
+        let mut forgotten = 0;
+        loop {
+            // From the beginning each time: what was read is removed.
+            let (from, until) = (TimerPosition::START, Timestamp::MAX);
+            let page: TimerPage = self.ports.jobs.timers(whole, from, until, PAGE_MAX).await?;
+            if page.owed.is_empty() {
+                return Ok(forgotten);
+            }
+            forgotten += page.owed.len() as u64;
+            let removed = page.owed.into_iter().map(|owed| JobChange::Remove(owed.key)).collect();
+            self.ports.jobs.apply(removed).await?;
+        }
+    }
+
+    /// Works: receives until `stop` says otherwise, and writes, deletes, buries and keeps hidden
+    /// for ever. Ends only by being dropped, or by a panic of a part, which it passes on.
+    pub async fn work(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut parts = JoinSet::new();
+        for _ in 0..self.settings.row_writers {
+            let courier = Arc::clone(&self);
+            parts.spawn(async move { courier.write_outcomes().await });
+        }
+        for _ in 0..2 {
+            let courier = Arc::clone(&self);
+            parts.spawn(async move { courier.delete().await });
+        }
+        let courier = Arc::clone(&self);
+        parts.spawn(async move { courier.bury().await });
+        let courier = Arc::clone(&self);
+        parts.spawn(async move { courier.keep_hidden().await });
+        let (courier, stopped) = (Arc::clone(&self), stop.clone());
+        parts.spawn(async move { courier.sweep(stopped).await });
+        for _ in 0..self.settings.intake_polls {
+            let (courier, stopped) = (Arc::clone(&self), stop.clone());
+            parts.spawn(async move { courier.receive(stopped).await });
+        }
+        while let Some(ended) = parts.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    /// Ends the work of a courier that receives no more and whose shards have stopped: everything
+    /// that is known goes into its row, and what was not begun is given back to the queue. Says
+    /// how many outcomes are left for the next start, after `within_ms`.
+    pub async fn finish(&self, within_ms: u64) -> u64 {
+        let within = Duration::from_millis(within_ms);
+        // What is left is in the outbox.
+        drop(timeout(within, self.become_idle()).await);
+        let left = self.held().drain();
+        let receipts: Vec<_> = left.into_iter().map(|held| held.receipt).collect();
+        if !receipts.is_empty() {
+            let given_back = self.ports.queue.hide(receipts, 0);
+            // They come again by themselves, only later.
+            drop(timeout(within, given_back).await);
+        }
+        self.outcomes.len() as u64
+    }
+
+    async fn become_idle(&self) {
+        while !(self.outcomes.is_idle() && self.releases.is_idle() && self.dying.is_idle()) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
