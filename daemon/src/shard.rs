@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_courier::Courier;
 use posthaste_delivery::Client;
 use posthaste_domain::Timestamp;
 use posthaste_embedded::AttemptRegister;
@@ -74,6 +75,8 @@ pub struct Stores {
     pub journal: Arc<dyn Journal>,
     /// Where deliveries go and what signs them.
     pub tenants: Arc<dyn TenantStore>,
+    /// In AWS mode: says whether a delivery is still this instance's, before each attempt.
+    pub courier: Option<Arc<Courier>>,
 }
 
 impl std::fmt::Debug for Stores {

@@ -1,5 +1,6 @@
 //! How a courier starts, works and stops (PROTOCOL 18 to 20).
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use posthaste_domain::{TimerPosition, Timestamp};
 use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage};
 use posthaste_protocol::{AtStart, Disk, at_start};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
@@ -21,6 +21,12 @@ const PAGE_MAX: usize = 1_000;
 const CUT_OFF_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// How often a stop looks whether everything is written.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Deletions on their way at a time.
+const DELETERS: usize = 2;
+
+/// A part of a courier's work.
+pub type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a start found on its disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,35 +100,31 @@ impl Courier {
         }
     }
 
-    /// Works: receives until `stop` says otherwise, and writes, deletes, buries and keeps hidden
-    /// for ever. Ends only by being dropped, or by a panic of a part, which it passes on.
-    pub async fn work(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let mut parts = JoinSet::new();
+    /// The courier's parts, each to be run beside the others: they receive and sweep until `stop`
+    /// says otherwise, and write, delete, bury and keep hidden for ever. What drops them must drop
+    /// all of them.
+    #[must_use]
+    pub fn parts(self: &Arc<Self>, stop: &watch::Receiver<bool>) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
         for _ in 0..self.settings.row_writers {
-            let courier = Arc::clone(&self);
-            parts.spawn(async move { courier.write_outcomes().await });
+            let courier = Arc::clone(self);
+            parts.push(Box::pin(async move { courier.write_outcomes().await }));
         }
-        for _ in 0..2 {
-            let courier = Arc::clone(&self);
-            parts.spawn(async move { courier.delete().await });
+        for _ in 0..DELETERS {
+            let courier = Arc::clone(self);
+            parts.push(Box::pin(async move { courier.delete().await }));
         }
-        let courier = Arc::clone(&self);
-        parts.spawn(async move { courier.bury().await });
-        let courier = Arc::clone(&self);
-        parts.spawn(async move { courier.keep_hidden().await });
-        let (courier, stopped) = (Arc::clone(&self), stop.clone());
-        parts.spawn(async move { courier.sweep(stopped).await });
+        let courier = Arc::clone(self);
+        parts.push(Box::pin(async move { courier.bury().await }));
+        let courier = Arc::clone(self);
+        parts.push(Box::pin(async move { courier.keep_hidden().await }));
+        let (courier, stopped) = (Arc::clone(self), stop.clone());
+        parts.push(Box::pin(async move { courier.sweep(stopped).await }));
         for _ in 0..self.settings.intake_polls {
-            let (courier, stopped) = (Arc::clone(&self), stop.clone());
-            parts.spawn(async move { courier.receive(stopped).await });
+            let (courier, stopped) = (Arc::clone(self), stop.clone());
+            parts.push(Box::pin(async move { courier.receive(stopped).await }));
         }
-        while let Some(ended) = parts.join_next().await {
-            if let Err(error) = ended
-                && let Ok(panic) = error.try_into_panic()
-            {
-                std::panic::resume_unwind(panic);
-            }
-        }
+        parts
     }
 
     /// Ends the work of a courier that receives no more and whose shards have stopped: everything

@@ -147,7 +147,7 @@ fn share(whole: usize, shards: u32) -> usize {
 /// The ports that a shard uses, as one ledger offers them.
 pub(super) fn stores(ledger: &Ledger) -> shard::Stores {
     let ledger = Arc::new(ledger.clone());
-    shard::Stores { journal: Arc::<Ledger>::clone(&ledger), tenants: ledger }
+    shard::Stores { journal: Arc::<Ledger>::clone(&ledger), tenants: ledger, courier: None }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use posthaste_courier::Permission;
 use posthaste_delivery::{Endpoint, Request};
 use posthaste_domain::{
     Attempt, DeliveryKey, ErrorClass, PhaseTimings, TenantId, Timestamp, Verdict,
@@ -29,6 +30,16 @@ pub(super) struct Start {
     pub(super) ready_at: Timestamp,
 }
 
+/// What came of an order to attempt.
+enum Made {
+    /// This, a request or not.
+    Attempt(Attempt),
+    /// No request: the delivery is another instance's.
+    Withdrawn,
+    /// No request: there is no such tenant.
+    TenantGone,
+}
+
 /// Prepared endpoints by tenant, each with the version of the record it was made from.
 #[derive(Default)]
 pub(super) struct Endpoints(HashMap<TenantId, (u64, Rc<Endpoint>), RandomState>);
@@ -48,16 +59,28 @@ impl Shard {
         for start in attempts {
             self.spawn(|shard| async move {
                 let delivery = start.delivery;
-                let attempt = shard.attempt(start).await;
-                shard.metrics.attempted(&attempt);
-                // Every other outcome stays marked until it is settled: settling it may be what
-                // ends the process.
-                if matches!(attempt.verdict, Verdict::NotCharged { .. }) {
-                    shard.marks.borrow_mut().end(delivery);
+                match shard.attempt(start).await {
+                    Made::Attempt(attempt) => shard.attempted(delivery, attempt),
+                    Made::Withdrawn => shard.unmade(delivery, Input::Withdrawn { delivery }),
+                    Made::TenantGone => shard.unmade(delivery, Input::TenantGone { delivery }),
                 }
-                shard.answer(Input::Attempted { delivery, attempt });
             });
         }
+    }
+
+    fn attempted(&self, delivery: Delivery, attempt: Attempt) {
+        self.metrics.attempted(&attempt);
+        // Every other outcome stays marked until it is settled: settling it may be what ends the
+        // process.
+        if matches!(attempt.verdict, Verdict::NotCharged { .. }) {
+            self.marks.borrow_mut().end(delivery);
+        }
+        self.answer(Input::Attempted { delivery, attempt });
+    }
+
+    fn unmade(&self, delivery: Delivery, input: Input) {
+        self.marks.borrow_mut().end(delivery);
+        self.answer(input);
     }
 
     /// Writes which marks have changed; one system call, or none.
@@ -68,26 +91,35 @@ impl Shard {
         }
     }
 
-    async fn attempt(&self, start: Start) -> Attempt {
+    async fn attempt(&self, start: Start) -> Made {
+        let ours = Verdict::NotCharged { class: ErrorClass::LocalResource };
         let endpoint = match self.endpoint(&start.key.tenant).await {
             Ok(Some(endpoint)) => endpoint,
-            Ok(None) => {
+            Ok(None) => return Made::TenantGone,
+            Err(PortError::Permanent(reason)) if self.store.courier.is_some() => {
+                // A row that somebody wrote by hand, say: the tenant's, as a wrong target would be.
                 let class = ErrorClass::InvalidRequest;
                 let verdict = Verdict::Failed { class, retry_after_ms: None };
-                return self.unsent(&start, verdict, "the tenant does not exist");
+                return self.unsent(&start, verdict, &reason);
             }
-            Err(_) => {
-                let verdict = Verdict::NotCharged { class: ErrorClass::LocalResource };
-                return self.unsent(&start, verdict, "cannot read the tenant's configuration");
-            }
+            Err(_) => return self.unsent(&start, ours, "cannot read the tenant's configuration"),
         };
+        if let Some(courier) = &self.store.courier {
+            match courier.permit(&start.key, start.round).await {
+                Permission::Granted => {}
+                Permission::Withdrawn => return Made::Withdrawn,
+                Permission::Later => {
+                    return self.unsent(&start, ours, "cannot make sure that nobody else has it");
+                }
+            }
+        }
         let request = Request {
             event: start.key.event,
             number: start.number,
             payload: start.payload,
             ready_at: start.ready_at,
         };
-        self.client.attempt(&endpoint, request).await
+        Made::Attempt(self.client.attempt(&endpoint, request).await)
     }
 
     /// The prepared endpoint of a tenant, as its record stands now.
@@ -107,8 +139,8 @@ impl Shard {
         Ok(Some(endpoint))
     }
 
-    fn unsent(&self, start: &Start, verdict: Verdict, error: &str) -> Attempt {
-        Attempt {
+    fn unsent(&self, start: &Start, verdict: Verdict, error: &str) -> Made {
+        Made::Attempt(Attempt {
             number: start.number,
             at: self.clock.now(),
             duration_ms: 0,
@@ -117,6 +149,6 @@ impl Shard {
             error: Some(error.into()),
             response: Bytes::new(),
             phases: PhaseTimings::default(),
-        }
+        })
     }
 }
