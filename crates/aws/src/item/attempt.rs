@@ -1,0 +1,139 @@
+//! The entries of an event's attempt log: one attribute `a#<round>#<number>` an attempt.
+//!
+//! An attribute each, so that writing one needs no read and no list that grows under a second
+//! writer. Short, because each status write costs the size of the whole row: a row of five failed
+//! attempts is to stay near 1 KiB.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use bytes::Bytes;
+use posthaste_domain::{Attempt, ErrorClass, PhaseTimings, Timestamp, Verdict};
+use posthaste_ports::LoggedAttempt;
+
+use super::edit::{number, text, time};
+use super::{Item, number as parsed, text as read};
+
+/// What the name of an entry begins with.
+const PREFIX: &str = "a#";
+/// How much of a response is kept in the row, in bytes: enough for a receiver's error code.
+const RESPONSE_BYTES_MAX: usize = 64;
+/// How much of an error line is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 120;
+
+const AT: &str = "at";
+const DURATION: &str = "ms";
+const CODE: &str = "code";
+const VERDICT: &str = "is";
+const RETRY_AFTER: &str = "after";
+const ERROR: &str = "error";
+const RESPONSE: &str = "body";
+const PHASES: &str = "us";
+
+const DELIVERED: &str = "delivered";
+const GONE: &str = "gone";
+/// Before the class of a failure that was ours.
+const NOT_CHARGED: &str = "ours:";
+
+/// The attribute of a round's attempt.
+pub(crate) fn name(round: u32, attempt: u32) -> String {
+    format!("{PREFIX}{round}#{attempt}")
+}
+
+/// An error line as it is kept.
+pub(crate) fn error_line(line: &str) -> &str {
+    &line[..line.floor_char_boundary(ERROR_BYTES_MAX)]
+}
+
+/// An attempt as it is kept.
+pub(crate) fn value(attempt: &Attempt) -> Value {
+    let mut entry = HashMap::with_capacity(8);
+    let mut put = |name: &str, value| entry.insert(name.to_owned(), value);
+    put(AT, time(attempt.at));
+    put(DURATION, number(attempt.duration_ms));
+    if let Some(code) = attempt.status_code {
+        put(CODE, number(code));
+    }
+    let (verdict, retry_after_ms) = match attempt.verdict {
+        Verdict::Delivered => (DELIVERED.to_owned(), None),
+        Verdict::Gone => (GONE.to_owned(), None),
+        Verdict::Failed { class, retry_after_ms } => (class.as_str().to_owned(), retry_after_ms),
+        Verdict::NotCharged { class } => (format!("{NOT_CHARGED}{}", class.as_str()), None),
+    };
+    put(VERDICT, text(verdict));
+    if let Some(after) = retry_after_ms {
+        put(RETRY_AFTER, number(after));
+    }
+    if let Some(error) = &attempt.error {
+        put(ERROR, text(error_line(error)));
+    }
+    let response = &attempt.response[..attempt.response.len().min(RESPONSE_BYTES_MAX)];
+    if !response.is_empty() {
+        put(RESPONSE, Value::B(Blob::new(response)));
+    }
+    put(PHASES, text(phases(&attempt.phases)));
+    Value::M(entry)
+}
+
+/// The whole log of an item, oldest first. What makes no sense is left out: a log entry is worth
+/// less than the event it belongs to.
+pub(crate) fn log(item: &Item) -> Vec<LoggedAttempt> {
+    let mut log: Vec<_> = item.iter().filter_map(|(name, value)| logged(name, value)).collect();
+    log.sort_by_key(|entry| (entry.round, entry.attempt.number));
+    log
+}
+
+fn logged(name: &str, value: &Value) -> Option<LoggedAttempt> {
+    let (round, attempt) = name.strip_prefix(PREFIX)?.split_once('#')?;
+    let entry = value.as_m().ok()?;
+    let attempt = Attempt {
+        number: attempt.parse().ok()?,
+        at: Timestamp::from_millis(parsed(entry, AT).ok()??),
+        duration_ms: parsed(entry, DURATION).ok()?.unwrap_or(0),
+        status_code: parsed(entry, CODE).ok()?,
+        verdict: verdict(read(entry, VERDICT)?, parsed(entry, RETRY_AFTER).ok()?)?,
+        error: read(entry, ERROR).map(Into::into),
+        response: match entry.get(RESPONSE) {
+            Some(Value::B(blob)) => Bytes::copy_from_slice(blob.as_ref()),
+            _ => Bytes::new(),
+        },
+        phases: read(entry, PHASES).map(phases_of).unwrap_or_default(),
+    };
+    Some(LoggedAttempt { round: round.parse().ok()?, attempt })
+}
+
+fn verdict(text: &str, retry_after_ms: Option<u64>) -> Option<Verdict> {
+    let class = |text: &str| ErrorClass::ALL.into_iter().find(|class| class.as_str() == text);
+    match text {
+        DELIVERED => Some(Verdict::Delivered),
+        GONE => Some(Verdict::Gone),
+        text => match text.strip_prefix(NOT_CHARGED) {
+            Some(ours) => Some(Verdict::NotCharged { class: class(ours)? }),
+            None => Some(Verdict::Failed { class: class(text)?, retry_after_ms }),
+        },
+    }
+}
+
+/// Six times and whether the connection had served before, as one text: a list would take twice
+/// the bytes.
+fn phases(phases: &PhaseTimings) -> String {
+    let PhaseTimings { queue_us, dns_us, connect_us, tls_us, first_byte_us, total_us, reused } =
+        phases;
+    let reused = u8::from(*reused);
+    format!("{queue_us},{dns_us},{connect_us},{tls_us},{first_byte_us},{total_us},{reused}")
+}
+
+fn phases_of(text: &str) -> PhaseTimings {
+    let mut parts = text.split(',').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    PhaseTimings {
+        queue_us: next(),
+        dns_us: next(),
+        connect_us: next(),
+        tls_us: next(),
+        first_byte_us: next(),
+        total_us: next(),
+        reused: next() == 1,
+    }
+}

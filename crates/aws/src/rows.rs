@@ -1,0 +1,271 @@
+//! The table of events behind the port `Rows`.
+//!
+//! Writes go out by one of two strategies ([`WriteStrategy`]). Measured with
+//! `cargo run --release -p posthaste-aws --example writes` against dynoxide on two cores that
+//! both share: see ADR 0008. `TransactWriteItems` was measured there too and is not offered: it
+//! costs twice the write units, and one refused condition undoes the other 24 writes.
+//!
+//! Reads are strongly consistent. A payload that is not in its row costs a second read.
+
+mod statements;
+mod updates;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue as Value, KeysAndAttributes};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use posthaste_domain::{RowChange, RowKey, RowWrite, Timestamp};
+use posthaste_ports::{PortError, Rows, StoredEvent, Written};
+
+use crate::error::Call;
+use crate::item::{self, Item, NewItems, name};
+use crate::{Client, Error, Resource, WriteStrategy};
+
+/// How many keys one read takes.
+const READ_KEYS_MAX: usize = 100;
+/// Rounds in which a read asks for what it was not given before it gives up.
+const READ_ROUNDS_MAX: u32 = 5;
+/// The wait before the second round, doubled with each further one.
+const READ_BACKOFF: Duration = Duration::from_millis(50);
+/// Requests of one call that are under way at a time.
+const REQUESTS_AT_ONCE_MAX: usize = 8;
+
+/// An event to put into the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRow {
+    /// Whose, and which.
+    pub key: RowKey,
+    /// The bytes to deliver.
+    pub payload: Bytes,
+    /// Where they go, for people who look at the table.
+    pub target_url: Option<Box<str>>,
+}
+
+/// The table of events.
+#[derive(Clone, Debug)]
+pub struct DynamoRows {
+    client: Client,
+    table: Resource,
+}
+
+impl DynamoRows {
+    /// The table that the client's settings name.
+    #[must_use]
+    pub fn new(client: &Client) -> Self {
+        let table = client.table_named(&client.names().events);
+        Self { client: client.clone(), table }
+    }
+
+    /// Puts a new event: the body item where there is one, then the row. False where the row was
+    /// there before; it stays as it is. May be repeated.
+    ///
+    /// # Errors
+    /// What AWS says. Whether it was done is unknown then.
+    pub async fn insert(&self, new: &NewRow) -> Result<bool, Error> {
+        let NewItems { body, row } = item::new_items(new);
+        let call = self.call("dynamodb:PutItem");
+        let put = || self.client.table().put_item().table_name(self.table.name());
+        if let Some(body) = body {
+            put().set_item(Some(body)).send().await.map_err(|error| call.failed(&error))?;
+        }
+        let request = put().set_item(Some(row)).condition_expression("attribute_not_exists(#e)");
+        match request.expression_attribute_names("#e", name::EVENT).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(call.failed(&error)),
+            },
+        }
+    }
+
+    pub(crate) fn call(&self, action: &'static str) -> Call<'_> {
+        Call { action, resource: &self.table }
+    }
+
+    /// Items by key, as the last acknowledged write left them, in no order.
+    pub(crate) async fn items(&self, keys: Vec<Item>) -> Result<Vec<Item>, Error> {
+        let batches: Vec<_> = keys.chunks(READ_KEYS_MAX).map(|keys| self.batch(keys)).collect();
+        let mut answers = stream::iter(batches).buffered(REQUESTS_AT_ONCE_MAX);
+        let mut items = Vec::with_capacity(keys.len());
+        while let Some(answer) = answers.next().await {
+            items.extend(answer?);
+        }
+        Ok(items)
+    }
+
+    /// At most [`READ_KEYS_MAX`] items. DynamoDB may leave some out (too many bytes, too busy):
+    /// they are asked for again.
+    async fn batch(&self, keys: &[Item]) -> Result<Vec<Item>, Error> {
+        let call = self.call("dynamodb:BatchGetItem");
+        let table = self.table.name();
+        let wanted = KeysAndAttributes::builder().consistent_read(true);
+        let wanted = wanted.set_keys(Some(keys.to_vec())).build();
+        let wanted = wanted.map_err(|error| call.unreadable(error.to_string()))?;
+        let mut asked = HashMap::from([(table.to_owned(), wanted)]);
+        let mut items = Vec::with_capacity(keys.len());
+        for round in 0..READ_ROUNDS_MAX {
+            if round > 0 {
+                tokio::time::sleep(READ_BACKOFF * 2u32.pow(round - 1)).await;
+            }
+            let request = self.client.table().batch_get_item().set_request_items(Some(asked));
+            let answer = request.send().await.map_err(|error| call.failed(&error))?;
+            let mut found = answer.responses.unwrap_or_default();
+            items.extend(found.remove(table).unwrap_or_default());
+            asked = answer.unprocessed_keys.unwrap_or_default();
+            if asked.is_empty() {
+                return Ok(items);
+            }
+        }
+        Err(Error::Throttled { action: call.action, resource: self.table.clone() })
+    }
+
+    /// Keeps the body of a requeued event from expiring before its new round can end. Before the
+    /// row's write, so that a row in a new round has its payload for sure.
+    async fn keep_body(&self, key: &RowKey, until: Timestamp) -> Result<(), Error> {
+        use aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException;
+        let call = self.call("dynamodb:UpdateItem");
+        let ttl = until.plus_millis(item::BODY_KEPT_MS).as_secs();
+        let request = self.client.table().update_item().table_name(self.table.name());
+        let answer = request
+            .set_key(Some(item::body_key(key)))
+            .update_expression("SET #t = :t")
+            .condition_expression("attribute_exists(#e)")
+            .expression_attribute_names("#t", name::TTL)
+            .expression_attribute_names("#e", name::EVENT)
+            .expression_attribute_values(":t", Value::N(ttl.to_string()))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                // The payload is in the row.
+                Some(ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(call.failed(&error)),
+            },
+        }
+    }
+
+    /// Keeps the bodies of what is to be requeued; the writes that go on, with their places, and
+    /// the answers of those that cannot.
+    async fn prepare(
+        &self,
+        writes: Vec<RowWrite>,
+    ) -> (Vec<(usize, RowWrite)>, Vec<Result<Written, PortError>>) {
+        let prepared = writes.into_iter().map(|write| async {
+            if let RowChange::Requeue { until, .. } = write.change {
+                self.keep_body(&write.key, until).await.map(|()| write)
+            } else {
+                Ok(write)
+            }
+        });
+        let prepared: Vec<_> = prepared.collect();
+        let mut going = Vec::with_capacity(prepared.len());
+        let mut answers = Vec::with_capacity(prepared.len());
+        let mut prepared = stream::iter(prepared).buffered(REQUESTS_AT_ONCE_MAX).enumerate();
+        while let Some((index, prepared)) = prepared.next().await {
+            match prepared {
+                Ok(write) => {
+                    going.push((index, write));
+                    answers.push(Err(PortError::Transient("not written yet".to_owned())));
+                }
+                Err(error) => answers.push(Err(error.into())),
+            }
+        }
+        (going, answers)
+    }
+
+    /// What a refused condition says, from the item that AWS returns with it.
+    fn refused(&self, call: Call<'_>, old: Option<Item>) -> Result<Written, PortError> {
+        let old = old.filter(|item| !item.is_empty());
+        let row = old.as_ref().map(item::row).transpose();
+        Ok(Written::Refused(row.map_err(|reason| call.unreadable(reason))?))
+    }
+}
+
+#[async_trait]
+impl Rows for DynamoRows {
+    async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>> {
+        let (going, mut answers) = self.prepare(writes).await;
+        let (places, going): (Vec<_>, Vec<_>) = going.into_iter().unzip();
+        let written = match self.client.writes() {
+            WriteStrategy::Statements => self.write_statements(going).await,
+            WriteStrategy::Updates => self.write_updates(going).await,
+        };
+        for (place, answer) in places.into_iter().zip(written) {
+            answers[place] = answer;
+        }
+        answers
+    }
+
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
+        let call = self.call("dynamodb:BatchGetItem");
+        let mut wanted: Vec<_> = keys.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let items = self.items(wanted.iter().map(item::row_key).collect()).await?;
+        let mut found: HashMap<RowKey, StoredEvent> = HashMap::with_capacity(items.len());
+        let mut bodies = Vec::new();
+        for item in &items {
+            let Some(key) = item::key_of(item) else { continue };
+            let row = item::row(item).map_err(|reason| call.unreadable(reason))?;
+            let payload = item::payload(item);
+            if payload.is_none() {
+                bodies.push(key.clone());
+            }
+            found.insert(key, StoredEvent { row, payload });
+        }
+        let held = self.items(bodies.iter().map(item::body_key).collect()).await?;
+        let mut held: HashMap<_, _> = held
+            .iter()
+            .filter_map(|item| {
+                let tenant = item::text(item, name::TENANT)?.to_owned();
+                let event = item::text(item, name::EVENT)?.to_owned();
+                Some(((tenant, event), item::payload(item)?))
+            })
+            .collect();
+        for key in bodies {
+            let body = (key.tenant.as_str().to_owned(), item::body_sort_key(&key));
+            if let (Some(event), Some(payload)) = (found.get_mut(&key), held.remove(&body)) {
+                event.payload = Some(payload);
+            }
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn owed(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        max: usize,
+    ) -> Result<Vec<RowKey>, PortError> {
+        let call = self.call("dynamodb:Query");
+        let mut owed = Vec::new();
+        let mut start = None;
+        while owed.len() < max {
+            let request = self.client.table().query().table_name(self.table.name());
+            let limit = i32::try_from(max - owed.len()).unwrap_or(i32::MAX);
+            let answer = request
+                .index_name(name::WORK_INDEX)
+                .key_condition_expression("#wk = :wk AND #due < :before")
+                .expression_attribute_names("#wk", name::PARTITION)
+                .expression_attribute_names("#due", name::DUE)
+                .expression_attribute_values(":wk", Value::N(partition.to_string()))
+                .expression_attribute_values(":before", Value::N(before.as_millis().to_string()))
+                .limit(limit)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| call.failed(&error))?;
+            owed.extend(answer.items.unwrap_or_default().iter().filter_map(item::key_of));
+            start = answer.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(owed)
+    }
+}
