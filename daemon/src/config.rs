@@ -14,6 +14,7 @@
 //!
 //! Invariant: a [`Config`] that exists has no contradictions.
 
+pub mod aws;
 pub mod host;
 pub mod intake;
 pub mod layers;
@@ -28,6 +29,7 @@ mod reader;
 mod relations;
 mod suggest;
 
+use self::aws::Aws;
 use self::intake::{Auth, Secrets, Server};
 use self::layers::{Layers, Sources};
 use self::listing::Listing;
@@ -56,6 +58,8 @@ pub struct Config {
     pub retry: Retry,
     /// What is held in memory.
     pub engine: Engine,
+    /// AWS mode.
+    pub aws: Aws,
     /// How the process stops.
     pub drain: Drain,
     /// What it logs.
@@ -117,6 +121,7 @@ impl Config {
             engine: Engine::read(
                 reader.section("engine", "How the work is divided, and what is held in memory."),
             ),
+            aws: Aws::read(reader.section("aws", "AWS mode: events from SQS, rows in DynamoDB.")),
             drain: Drain::read(reader.section("drain", "How the process stops.")),
             log: Log::read(reader.section("log", "What is logged to standard error.")),
             runtime: Runtime::read(reader.section("runtime", "The threads of the process.")),

@@ -7,6 +7,7 @@
 pub(super) mod addresses;
 pub(super) mod files;
 pub(super) mod levels;
+pub(super) mod names;
 pub(super) mod numbers;
 
 use toml::Value;

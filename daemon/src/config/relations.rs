@@ -37,7 +37,12 @@ pub(super) fn contradictions(
             problem(listing, small, fault)
         })
         .collect();
-    let others = [same_port(config, listing), two_keys(listing), nobody_to_trust(config, listing)];
+    let others = [
+        same_port(config, listing),
+        two_keys(listing),
+        nobody_to_trust(config, listing),
+        longer_than_a_lease(config, listing),
+    ];
     let others = others.into_iter().flatten().filter(|(paths, _)| sound(*paths));
     problems.extend(others.map(|(_, problem)| problem));
     problems
@@ -192,6 +197,24 @@ fn nobody_to_trust(config: &Config, listing: &Listing) -> Option<Contradiction> 
         cited(listing, extra)
     );
     Some(([system, extra], problem(listing, system, fault)))
+}
+
+/// The protocol's times are made for an attempt: one that lasts longer could outlive its lease and
+/// its message's time out of sight.
+fn longer_than_a_lease(config: &Config, listing: &Listing) -> Option<Contradiction> {
+    let (attempt, enabled) = ("delivery.attempt-timeout", "aws.enabled");
+    let most = posthaste_protocol::ATTEMPT_MS_MAX;
+    if !config.aws.enabled || config.delivery.attempt_timeout_ms <= most {
+        return None;
+    }
+    let fault = format!(
+        "is too long for {}: a message is hidden for {} s, which must hold an attempt several \
+         times over; lower it to {} s",
+        cited(listing, enabled),
+        posthaste_protocol::VISIBILITY_MS / 1000,
+        most / 1000
+    );
+    Some(([attempt, enabled], problem(listing, attempt, fault)))
 }
 
 /// Whether binding both would fail: the same port, on the same address or on all of them.
