@@ -2,8 +2,8 @@
 //! signs the request, a sink on another thread answers, the record is made. Real sockets on
 //! loopback, so the kernel's part is most of it.
 //!
-//! The pool has no door of its own: what a checkout costs shows in how attempts to many targets
-//! compare with attempts to one, and what it saves in how cold ones compare with kept ones.
+//! And of its parts the pool: a checkout and a return, by how many targets it has, alone and with
+//! the question to the socket. What it saves shows in how cold attempts compare with kept ones.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 
@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use posthaste_bench::delivery::{Connections, Sender};
+use posthaste_bench::pool::{Checkouts, Sockets};
 use posthaste_bench::sink::{self, Received};
 
 /// Connections that rest in the pool: with the sink's ends two descriptors each, below the usual
@@ -53,5 +54,26 @@ fn attempts(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, attempts);
+fn checkouts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pool");
+    group.throughput(Throughput::Elements(1));
+    for (name, targets, sockets) in [
+        ("checkout and return, 1 target", 1, Sockets::None),
+        ("checkout and return, 10,000 targets in turn", 10_000, Sockets::None),
+        ("checkout and return, 1 target, socket asked", 1, Sockets::Asked),
+        ("checkout and return, 400 targets in turn, sockets asked", TARGETS, Sockets::Asked),
+    ] {
+        let mut checkouts = Checkouts::new(targets, sockets);
+        let mut next = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                checkouts.turn(next);
+                next = (next + 1) % targets;
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, attempts, checkouts);
 criterion_main!(benches);

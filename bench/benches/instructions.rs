@@ -25,15 +25,18 @@ use bytes::Bytes;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
+use http_body_util::Full;
+use posthaste_bench::codec;
 use posthaste_bench::engine::World;
 use posthaste_bench::fixture::{self, EPOCH, PAYLOAD_BYTES};
 use posthaste_bench::ingest::Ingest;
+use posthaste_bench::request::{Ready, SMALLEST, TARGET};
 use posthaste_domain::{
-    AddressPolicy, EventId, SigningKey, TargetUrl, WebhookSecret, standard_signature,
+    AddressPolicy, Attempt, EventId, SigningKey, TargetUrl, WebhookSecret, standard_signature,
     stripe_signature,
 };
+use posthaste_embedded::codec::{EventRow, LogRow, decode, encode, frame, unframe};
 
-const TARGET: &str = "https://hooks.example.com:8443/webhooks/orders?account=acct_1Nv0FG";
 /// One step of the engine is a few hundred instructions more or less than the next: take many.
 const STEPS: u64 = 1_000;
 
@@ -47,6 +50,17 @@ mod today {
     pub(super) const EVENT_ID_TO_TEXT: u64 = 280;
     pub(super) const EVENT_ID_OF_TEXT: u64 = 447;
     pub(super) const TARGET: u64 = 7_731;
+    pub(super) const REQUEST_SMALLEST: u64 = 16_379;
+    pub(super) const REQUEST_512: u64 = 50_172;
+    pub(super) const REQUEST_512_2: u64 = 97_066;
+    pub(super) const ENCODE_EVENT: u64 = 866;
+    pub(super) const ENCODE_LOG: u64 = 1_225;
+    pub(super) const ENCODE_LOG_FAILED: u64 = 2_942;
+    pub(super) const DECODE_EVENT: u64 = 587;
+    pub(super) const DECODE_LOG: u64 = 1_402;
+    pub(super) const DECODE_LOG_FAILED: u64 = 2_614;
+    pub(super) const FRAME: u64 = 971;
+    pub(super) const UNFRAME: u64 = 408;
     pub(super) const INGEST: u64 = 29_488;
     /// For a thousand steps.
     pub(super) const STEPS_1: u64 = 3_177_286;
@@ -113,6 +127,80 @@ fn with_policy(text: &'static str) -> (&'static str, AddressPolicy) {
     (text, AddressPolicy::default())
 }
 
+fn ready(payload: Bytes, secrets: u8) -> Ready {
+    Ready::new(payload, secrets)
+}
+
+// The smallest body leaves little but the headers, so that a twentieth of the count is theirs.
+#[library_benchmark]
+#[bench::smallest_secrets_1(args = (Bytes::from_static(SMALLEST), 1), setup = ready,
+    config = limit(today::REQUEST_SMALLEST))]
+#[bench::bytes_512_secrets_1(args = (fixture::payload(PAYLOAD_BYTES), 1), setup = ready,
+    config = limit(today::REQUEST_512))]
+#[bench::bytes_512_secrets_2(args = (fixture::payload(PAYLOAD_BYTES), 2), setup = ready,
+    config = limit(today::REQUEST_512_2))]
+fn signed_request(ready: Ready) -> (http::Request<Full<Bytes>>, Ready) {
+    (black_box(&ready).signed(), ready)
+}
+
+fn log(attempt: Attempt) -> LogRow {
+    LogRow::of(0, &attempt)
+}
+
+fn log_bytes(attempt: Attempt) -> Vec<u8> {
+    encode(&log(attempt))
+}
+
+fn event_bytes(event: EventRow) -> Vec<u8> {
+    encode(&event)
+}
+
+#[library_benchmark]
+#[bench::delivered(args = (codec::event()), config = limit(today::ENCODE_EVENT))]
+fn encode_event(event: EventRow) -> Vec<u8> {
+    encode(black_box(&event))
+}
+
+#[library_benchmark]
+#[bench::delivered(args = (codec::delivered()), setup = log, config = limit(today::ENCODE_LOG))]
+#[bench::failed_1_kib(args = (codec::failed()), setup = log,
+    config = limit(today::ENCODE_LOG_FAILED))]
+fn encode_log(log: LogRow) -> (Vec<u8>, LogRow) {
+    (encode(black_box(&log)), log)
+}
+
+#[library_benchmark]
+#[bench::delivered(args = (codec::event()), setup = event_bytes,
+    config = limit(today::DECODE_EVENT))]
+fn decode_event(bytes: Vec<u8>) -> (Option<EventRow>, Vec<u8>) {
+    (decode(black_box(&bytes)).ok(), bytes)
+}
+
+#[library_benchmark]
+#[bench::delivered(args = (codec::delivered()), setup = log_bytes,
+    config = limit(today::DECODE_LOG))]
+#[bench::failed_1_kib(args = (codec::failed()), setup = log_bytes,
+    config = limit(today::DECODE_LOG_FAILED))]
+fn decode_log(bytes: Vec<u8>) -> (Option<LogRow>, Vec<u8>) {
+    (decode(black_box(&bytes)).ok(), bytes)
+}
+
+#[library_benchmark]
+#[bench::bytes_512(args = (PAYLOAD_BYTES), setup = fixture::payload, config = limit(today::FRAME))]
+fn frame_payload(payload: Bytes) -> (Vec<u8>, Bytes) {
+    (frame(black_box(&payload)), payload)
+}
+
+fn framed(bytes: usize) -> Vec<u8> {
+    frame(&fixture::payload(bytes))
+}
+
+#[library_benchmark]
+#[bench::bytes_512(args = (PAYLOAD_BYTES), setup = framed, config = limit(today::UNFRAME))]
+fn unframe_payload(bytes: Vec<u8>) -> (bool, Vec<u8>) {
+    (black_box(unframe(black_box(&bytes))).is_ok(), bytes)
+}
+
 // One `POST /v1/events` over a store that keeps nothing, the check of the JSON's shape in it.
 #[library_benchmark]
 #[bench::bytes_512(args = (PAYLOAD_BYTES), setup = Ingest::new, config = limit(today::INGEST))]
@@ -148,6 +236,11 @@ library_benchmark_group!(
     name = words,
     benchmarks = [stripe, standard, signing_key, event_id_to_text, text_to_event_id, parse_target]
 );
-library_benchmark_group!(name = path, benchmarks = [ingest, engine_1_000_steps]);
+library_benchmark_group!(
+    name = records,
+    benchmarks =
+        [encode_event, encode_log, decode_event, decode_log, frame_payload, unframe_payload]
+);
+library_benchmark_group!(name = path, benchmarks = [signed_request, ingest, engine_1_000_steps]);
 
-main!(library_benchmark_groups = words, path);
+main!(library_benchmark_groups = words, records, path);

@@ -1,16 +1,16 @@
 //! What a delivery's words cost: signatures with one secret and with two (while one is being
-//! rotated), key schedules, ids as text, target URLs.
+//! rotated), the whole request around them, key schedules, ids as text, target URLs.
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use posthaste_bench::fixture::{self, EPOCH, PAYLOAD_BYTES};
+use posthaste_bench::request::{Ready, SMALLEST, TARGET};
 use posthaste_domain::{
     AddressPolicy, EventId, SigningKey, TargetUrl, standard_signature, stripe_signature,
     verify_stripe,
 };
-
-const TARGET: &str = "https://hooks.example.com:8443/webhooks/orders?account=acct_1Nv0FG";
 
 fn signatures(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("signing");
@@ -31,6 +31,30 @@ fn signatures(criterion: &mut Criterion) {
     assert_eq!(verify_stripe(&header, &keys, &body, EPOCH), Ok(()));
     group.bench_function("verify stripe, 512 B, 1 secret", |bencher| {
         bencher.iter(|| verify_stripe(&header, black_box(&keys), black_box(&body), EPOCH));
+    });
+    group.finish();
+}
+
+/// The smallest body shows the headers, a usual one what an attempt pays.
+fn requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request");
+    let usual = fixture::payload(PAYLOAD_BYTES);
+    for (name, payload, secrets) in [
+        ("headers and signatures, 2 B, 1 secret", Bytes::from_static(SMALLEST), 1),
+        ("headers and signatures, 512 B, 1 secret", usual.clone(), 1),
+        ("headers and signatures, 512 B, 2 secrets", usual, 2),
+    ] {
+        let ready = Ready::new(payload, secrets);
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(&ready).signed()));
+    }
+    // What of the first is not headers.
+    let keys = fixture::keys(1);
+    let event = fixture::event(1);
+    group.bench_function("signatures alone, 2 B, 1 secret", |bencher| {
+        bencher.iter(|| {
+            let stripe = stripe_signature(black_box(&keys), EPOCH, black_box(SMALLEST));
+            (stripe, standard_signature(black_box(&keys), event, EPOCH, black_box(SMALLEST)))
+        });
     });
     group.finish();
 }
@@ -58,5 +82,5 @@ fn words(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, signatures, words);
+criterion_group!(benches, signatures, requests, words);
 criterion_main!(benches);
