@@ -14,13 +14,19 @@
 mod dead_letters;
 mod events;
 mod expiry;
+mod faults;
 mod jobs;
 mod journal;
+mod queue;
 mod row;
+mod rows;
 mod sinks;
 mod tenants;
 
+pub use faults::{Clock, Fault, Faults, NoFaults, Operation};
 pub use jobs::MemoryJobs;
+pub use queue::MemoryQueue;
+pub use rows::MemoryRows;
 pub use sinks::{NullSink, RecordingSink};
 
 use std::collections::BTreeMap;
