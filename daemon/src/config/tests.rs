@@ -269,7 +269,9 @@ fn settings_in_the_wrong_place_are_told() {
     assert!(
         problem("\"server.listen\" = \"127.0.0.1:80\"\n").contains("did you mean server.listen?")
     );
-    assert!(problem("[tls]\n").contains("[tls]: no such section; there are server, auth, "));
+    assert!(
+        problem("[metrics]\n").contains("[metrics]: no such section; there are server, auth, ")
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Kind for UrlOrNone {
         if text == NONE {
             return Ok(None);
         }
-        let uri: axum::http::Uri = text.parse().map_err(|_| "is not an address".to_owned())?;
+        let uri: http::Uri = text.parse().map_err(|_| "is not an address".to_owned())?;
         match (uri.scheme_str(), uri.host()) {
             (Some("http" | "https"), Some(_)) => {}
             (Some("http" | "https"), None) => return Err("has no host".to_owned()),
