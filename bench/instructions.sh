@@ -15,10 +15,15 @@ elif ! counter_is_usable; then
     say "skipped: no valgrind with gungraun-runner $GUNGRAUN_VERSION here: run scripts/setup" && exit "$SKIPPED"
 fi
 
+# As an argument the runner takes no filter beside others, and counts everything.
+[ $# -eq 0 ] || export GUNGRAUN_FILTER="*$1*"
 output=$(mktemp) && trap 'rm -f "$output"' EXIT
 cargo bench --quiet --locked -p posthaste-bench --features instructions --bench instructions -- \
-    --color never "$@" 2>&1 | tee "$output"
+    --color never 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
+if [ "$status" -eq 0 ] && grep -q ' 0 benchmarks finished' "$output"; then
+    say "nothing was counted: no function's name contains '${1:-}'" && exit 1
+fi
 [ "$status" -eq 0 ] && exit 0
 
 if grep -q 'exceeds limit' "$output"; then
