@@ -421,8 +421,15 @@ pub struct Drain {
     pub delivered: u64,
     /// How long it took until all were delivered; `None` where they were not.
     pub seconds: Option<f64>,
-    /// Deliveries a second, from the first to the last one.
+    /// Deliveries a second, from the end of the load to the last one.
     pub rate: f64,
+    /// How long it took until one in a hundred was left; `None` where it was not, or where there
+    /// was hardly a backlog.
+    #[serde(default)]
+    pub seconds_to_99: Option<f64>,
+    /// Deliveries a second until then: how fast a backlog goes, without the last stragglers.
+    #[serde(default)]
+    pub rate_to_99: Option<f64>,
 }
 
 /// A piece of the run's time. Events count where they happened, whatever phase they belong to.

@@ -204,6 +204,9 @@ pub struct Shared {
     /// Whether somebody waits for the backlog to be gone.
     draining: AtomicBool,
     drained: Notify,
+    /// How few may be left of the backlog for it to be nearly gone, and when it was.
+    few: AtomicU64,
+    nearly_drained: Mark,
 }
 
 impl Shared {
@@ -226,6 +229,8 @@ impl Shared {
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
+            few: AtomicU64::new(0),
+            nearly_drained: Mark::default(),
         }
     }
 
@@ -306,8 +311,23 @@ impl Shared {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// A delivery was taken: wakes who waits for the last one.
-    pub(crate) fn settled(&self, backlog: u64) {
+    /// The load has ended: from now on it is noted when no more than `few` are left.
+    pub(crate) fn watch_drain(&self, few: u64) {
+        self.few.store(few, Ordering::SeqCst);
+        self.nearly_drained.arm();
+    }
+
+    /// When the backlog of the load's end was nearly gone.
+    #[must_use]
+    pub(crate) fn nearly_drained(&self) -> Option<Nanos> {
+        self.nearly_drained.seen()
+    }
+
+    /// A delivery was taken at this moment: wakes who waits for the last one.
+    pub(crate) fn settled(&self, backlog: u64, at: Nanos) {
+        if backlog <= self.few.load(Ordering::Relaxed) {
+            self.nearly_drained.note(at);
+        }
         if backlog == 0 && self.draining.load(Ordering::Relaxed) {
             self.drained.notify_waiters();
         }

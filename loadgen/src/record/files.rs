@@ -61,7 +61,7 @@ impl<W: Write> HlogWriter<W> {
         Ok(Self { to })
     }
 
-    /// Adds an interval: a line for each histogram, by the seconds at which it began and its length.
+    /// Adds an interval, by the seconds at which it began and its length: a line a histogram.
     ///
     /// # Errors
     /// Where they cannot be written.

@@ -190,9 +190,13 @@ fn summary(making: &Making, whole: &LatencySet, intervals: Vec<Interval>) -> Sum
             judged: true,
         },
         chaos: Vec::new(),
-        drain: Drain { backlog: events - delivered, delivered: 0, seconds: Some(0.4), rate: 900.0 },
+        drain: drain(events - delivered),
         intervals,
     }
+}
+
+fn drain(backlog: u64) -> Drain {
+    Drain { backlog, delivered: 0, seconds: Some(0.4), rate: 900.0, ..Drain::default() }
 }
 
 fn outcome(whole: &LatencySet) -> Outcome {

@@ -26,6 +26,8 @@ use crate::units::{floor, ratio};
 
 /// Fewer events say nothing about Little's law.
 const LITTLE_EVENTS_MIN: u64 = 500;
+/// A smaller backlog says nothing about how fast it goes.
+const DRAIN_EVENTS_MIN: u64 = 1000;
 /// Tenants that are named in a result.
 const TENANTS_NAMED: usize = 10;
 
@@ -130,6 +132,7 @@ impl Collector {
     pub(super) fn load_ends(&mut self, stage: &Stage) {
         let backlog = stage.shared.account().backlog();
         self.load_end = Some((backlog, self.sums(stage).delivered));
+        stage.shared.watch_drain(backlog / 100);
     }
 
     /// Whether so much time has passed since this was true last; true at first.
@@ -450,14 +453,19 @@ impl Collector {
     fn drain(&self, stage: &Stage, account: &Totals) -> Drain {
         let Some((backlog, before)) = self.load_end else { return Drain::default() };
         let last = self.sinks.iter().map(|sink| lock(sink).last_delivery).max().unwrap_or(0);
-        let seconds = seconds(last.saturating_sub(stage.shared.window().to));
+        let since = |at: Nanos| seconds(at.saturating_sub(stage.shared.window().to));
         let delivered = self.sums(stage).delivered - before;
         let is_done = account.accepted == account.delivered;
+        // In a run without a backlog the first delivery after the load would be it.
+        let nearly = stage.shared.nearly_drained().filter(|_| backlog >= DRAIN_EVENTS_MIN);
+        let nearly = nearly.map(since);
         Drain {
             backlog,
             delivered,
-            seconds: is_done.then_some(seconds),
-            rate: ratio(delivered as f64, seconds),
+            seconds: is_done.then_some(since(last)),
+            rate: ratio(delivered as f64, since(last)),
+            seconds_to_99: nearly,
+            rate_to_99: nearly.map(|nearly| ratio((backlog - backlog / 100) as f64, nearly)),
         }
     }
 }

@@ -270,6 +270,7 @@ pub fn figure(summary: &Summary, name: &str) -> Option<f64> {
         "chaos.first-delivery" => worst(summary, |step| step.first_delivery_ns),
         "drain.time" => summary.drain.seconds.map(|seconds| seconds * 1e9),
         "drain.rate" => Some(summary.drain.rate).filter(|_| summary.drain.backlog > 0),
+        "drain.rate-to-99" => summary.drain.rate_to_99,
         "fairness" => Some(summary.fairness.jain).filter(|_| summary.fairness.tenants_seen > 0),
         _ => None,
     }

@@ -264,9 +264,10 @@ fn rest(summary: &Summary) -> Vec<String> {
             |seconds| format!("worked off in {}", show_duration(floor(seconds * 1e9))),
         );
         lines.push(format!(
-            "drain      {} at the end of the load, {time}, {:.1}/s",
+            "drain      {} at the end of the load, {time}, {:.1}/s{}",
             show_count(drain.backlog),
-            drain.rate
+            drain.rate,
+            drain.rate_to_99.map_or_else(String::new, |rate| format!(", {rate:.1}/s to 99%"))
         ));
     }
     for gate in &summary.outcome.gates {

@@ -75,7 +75,7 @@ pub const RETRIES_EARLY: &str = "retries.early";
 /// The statistics that every distribution has.
 pub const STATISTICS: [&str; 6] = ["mean", "p50", "p90", "p99", "p99.9", "max"];
 const DISTRIBUTIONS: [&str; 4] = ["publish", "end-to-end", "lag", "retry-lateness"];
-const SINGLE: [(&str, Unit); 19] = [
+const SINGLE: [(&str, Unit); 20] = [
     ("rate.sent", Unit::PerSecond),
     ("rate.accepted", Unit::PerSecond),
     ("rate.delivered", Unit::PerSecond),
@@ -94,6 +94,7 @@ const SINGLE: [(&str, Unit); 19] = [
     ("chaos.first-delivery", Unit::Nanoseconds),
     ("drain.time", Unit::Nanoseconds),
     ("drain.rate", Unit::PerSecond),
+    ("drain.rate-to-99", Unit::PerSecond),
     ("fairness", Unit::Fraction),
 ];
 

@@ -84,7 +84,7 @@ impl Inbound {
             let delivery = account.delivered(tag.sequence, tag.tenant, latency);
             let backlog = account.backlog();
             drop(account);
-            shared.settled(backlog);
+            shared.settled(backlog, shared.clock.now());
             if delivery != Delivery::First {
                 continue;
             }

@@ -54,6 +54,20 @@ fn a_crash_is_survived_and_its_gap_is_known() {
     assert!(!measured.invalid().contains(&InvalidKind::Account), "{:?}", measured.summary.outcome);
 }
 
+/// What piled up behind a receiver that hangs goes when it answers, and how fast is known.
+#[test]
+fn a_backlog_drains_at_a_known_rate() {
+    let set = ["phases.warm-up=500ms", "phases.measure=2s", "arrival.rate=1000"];
+    let Some(measured) = measure("drain-backlog", &set) else { return };
+    let drain = &measured.summary.drain;
+    assert!(drain.backlog > 1_500, "{drain:?}");
+    let (nearly, whole) = (drain.seconds_to_99.unwrap(), drain.seconds.unwrap());
+    assert!(nearly > 0.0 && nearly <= whole, "{drain:?}");
+    let left = (drain.backlog / 100) as f64;
+    let rate = (drain.backlog as f64 - left) / nearly;
+    assert!((drain.rate_to_99.unwrap() - rate).abs() < 1.0, "{drain:?}");
+}
+
 /// For each fault of a sink: the account notices, and the run is invalid because of it.
 #[test]
 fn a_faulty_sink_is_caught() {
