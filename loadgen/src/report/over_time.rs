@@ -7,6 +7,9 @@ use crate::record::{Interval, ProcessRecord, Quantiles, Summary};
 /// Steps of a percentile curve: enough that it is smooth, few enough that a page is small.
 const CURVE_STEPS: u32 = 120;
 
+/// Processor time of a shorter sample is mostly the rounding of the kernel's ticks.
+const SAMPLE_S_MIN: f64 = 0.09;
+
 /// All charts with their section's name, in reading order.
 pub(super) fn charts(summary: &Summary) -> Vec<(&'static str, Chart)> {
     let time = Timeline::of(summary);
@@ -226,7 +229,9 @@ impl<'a> Timeline<'a> {
                 let seconds = pair[1].at_s - pair[0].at_s;
                 // A process that was started anew counts from 0 again.
                 let spent = of(&pair[1]).checked_sub(of(&pair[0]))?;
-                (seconds > 0.0).then(|| 100.0 * spent as f64 / 1e9 / seconds)
+                // Times are counted in ticks: in a moment, such as that between the last interval
+                // and the end of a run, one of them looks like several processors.
+                (seconds >= SAMPLE_S_MIN).then(|| 100.0 * spent as f64 / 1e9 / seconds)
             });
             shares.collect::<Vec<_>>()
         };

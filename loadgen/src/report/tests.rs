@@ -146,3 +146,29 @@ fn reports_are_written_beside_the_summary() {
     assert!(std::fs::read_to_string(page).unwrap().ends_with("</html>\n"));
     assert!(folder.path().join("report.md").exists());
 }
+
+/// Times are counted in ticks of 10 ms, so that a tick in the moment between the last interval and
+/// the end of a run would be shown as many processors.
+#[test]
+fn a_short_last_sample_is_no_spike() {
+    let greatest = |summary: &Summary| {
+        let page = html(summary);
+        let chart = &page[page.find("CPU of generator and sink").unwrap()..];
+        let chart = chart.split("</figure>").next().unwrap();
+        let labels = chart.match_indices("%<").filter_map(|(end, _)| {
+            let start = chart[..end].rfind('>').unwrap() + 1;
+            chart[start..end].trim().parse::<u32>().ok()
+        });
+        labels.max().unwrap()
+    };
+    let mut summary = ordinary();
+    let before = greatest(&summary);
+    assert!((1..500).contains(&before), "{before}");
+    let last = *summary.generator.samples.last().unwrap();
+    summary.generator.samples.push(crate::record::ProcessSample {
+        at_s: last.at_s + 0.002,
+        user_ns: last.user_ns + 10_000_000,
+        ..last
+    });
+    assert_eq!(greatest(&summary), before);
+}
