@@ -24,6 +24,34 @@ fn everything_delivered_adds_up_and_costs_nothing() {
     assert_eq!(account.delivered(PAGE_EVENTS, 0, 10), Delivery::Duplicate, "and still exact");
 }
 
+/// A day at 200 events/s: 17,280,000 events. At worst one of each page is never delivered, and
+/// each page stays: a quarter of a byte an event. Where only the last ones are on their way, the
+/// day before them costs nothing.
+#[test]
+fn a_day_costs_a_quarter_of_a_byte_an_event_at_worst() {
+    const EVENTS: u64 = 200 * 86_400;
+    let day = |is_stuck: fn(u64) -> bool| {
+        let mut account = account();
+        for event in 0..EVENTS {
+            account.sent(event);
+            account.accepted(event, 0);
+            if !is_stuck(event) {
+                account.delivered(event, 0, 10);
+            }
+        }
+        (account.page_bytes(), account.totals().missing)
+    };
+    let (worst, open) = day(|event| event.is_multiple_of(PAGE_EVENTS));
+    assert_eq!(open, EVENTS.div_ceil(PAGE_EVENTS));
+    assert_eq!(worst, EVENTS.div_ceil(PAGE_EVENTS) * PAGE_EVENTS / 4);
+    assert!(worst < 4_330_000, "{worst}");
+    let (usual, open) = day(|event| event >= EVENTS - 200);
+    assert_eq!((usual, open), (PAGE_EVENTS / 4, 200), "the last page only");
+    // What else grows by the hour: an interval every ten seconds.
+    let intervals = 8_640 * size_of::<crate::record::Interval>();
+    assert!(intervals < 8_000_000, "{intervals}");
+}
+
 /// A sink that loses, doubles or alters one delivery in 100,000: caught, wherever it is.
 #[test]
 fn one_fault_in_a_hundred_thousand_is_caught_every_time() {
