@@ -41,6 +41,8 @@ pub(crate) struct Batch {
     pub(crate) accepted: usize,
     /// Bytes written so far.
     pub(crate) bytes: usize,
+    /// Index entries named so far.
+    placed: u32,
 }
 
 impl Batch {
@@ -54,6 +56,7 @@ impl Batch {
             needs_sync: false,
             accepted: 0,
             bytes: 0,
+            placed: 0,
         }
     }
 
@@ -63,6 +66,14 @@ impl Batch {
 
     pub(crate) const fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// A number that no other index entry of this commit has.
+    pub(crate) const fn next_place(&mut self) -> u32 {
+        let place = self.placed;
+        // A commit ends at 8 MiB; one call that is larger has no room for so many either.
+        self.placed += 1;
+        place
     }
 
     fn write(&mut self, table: Table, key: Slice, write: Write) {
@@ -116,14 +127,23 @@ impl Batch {
         table: Table,
         key: &[u8],
     ) -> Result<Option<R>, ReadError> {
+        self.written(table, key).unwrap_or_else(|| self.tables.row(table, key))
+    }
+
+    /// A row as it will be after this commit, where the commit has something of it so far.
+    pub(crate) fn written<R: Decodable>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Option<Result<Option<R>, ReadError>> {
         if self.places.is_empty() {
-            return self.tables.row(table, key);
+            return None;
         }
-        match self.places.get(&(table, Slice::from(key))).map(|place| &self.writes[*place].2) {
-            Some(Write::Insert(value)) => decoded(table, value).map(Some),
-            Some(Write::Remove | Write::RemoveOnce) => Ok(None),
-            None => self.tables.row(table, key),
-        }
+        let place = *self.places.get(&(table, Slice::from(key)))?;
+        Some(match &self.writes[place].2 {
+            Write::Insert(value) => decoded(table, value).map(Some),
+            Write::Remove | Write::RemoveOnce => Ok(None),
+        })
     }
 
     /// A tenant as it will be after this commit.

@@ -17,8 +17,10 @@
 //! Invariant: a released version is never changed and always readable; `tests/fixtures` holds
 //! bytes of each. Input from disk never panics.
 
+mod jobs;
 mod records;
 
+pub use jobs::{IdentityRow, JobRow, JobStateRow, OutcomeRow, PayloadMark, Place};
 pub use records::{
     ClaimRow, CommitRow, EventRow, FreshRow, KeyRow, LogRow, Standing, TenantRow, TimerRow,
     cause_number, cause_of,

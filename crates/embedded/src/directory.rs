@@ -7,11 +7,14 @@
 //! witness      see witness.rs
 //! ballast      see space.rs
 //! attempts-N   see register.rs, one for each shard
+//! unwell       see open.rs, in AWS mode
+//! quarantine-T see quarantine.rs, in AWS mode
 //! ```
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -20,16 +23,16 @@ use crate::error::OpenError;
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 
-/// A data directory that nobody else uses, as long as this lives.
-#[derive(Debug)]
+/// A data directory that nobody else uses, as long as this or a clone of it lives.
+#[derive(Clone, Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Directory {
     /// Makes the directory where it is missing, and locks it.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => {
@@ -42,9 +45,13 @@ impl Directory {
             }
             Err(error) => return Err(unusable(error)),
         }
-        let lock = lock(path)?;
-        check_format(path)?;
+        let lock = Arc::new(lock(path)?);
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Sees whether this version can read what is in it; names the format where nothing is yet.
+    pub(crate) fn check_format(&self) -> Result<(), OpenError> {
+        check_format(&self.path)
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -53,6 +60,11 @@ impl Directory {
 
     pub(crate) fn witness(&self) -> PathBuf {
         self.path.join("witness")
+    }
+
+    /// Where a cache says how often in a row it has failed while it ran.
+    pub(crate) fn unwell(&self) -> PathBuf {
+        self.path.join("unwell")
     }
 
     pub(crate) fn ballast(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// Why a ledger was not opened. Nothing was changed unless a variant says so.
@@ -84,6 +85,16 @@ pub enum OpenError {
         /// Where.
         damaged: String,
     },
+    /// In AWS mode: it holds events of standalone mode that are still owed, and nothing else does.
+    #[error(
+        "{} holds events that were accepted in standalone mode and are not delivered yet; start \
+         in standalone mode until they are, or name another data directory",
+        path.display()
+    )]
+    HoldsEvents {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store does not open.
     #[error(
         "the ledger in {} does not open: {detail}; bring back a copy of the data directory",
@@ -108,8 +119,32 @@ impl OpenError {
             | Self::Locked { .. }
             | Self::NewerFormat { .. }
             | Self::UnknownFormat { .. }
+            | Self::HoldsEvents { .. }
             | Self::Loss { .. } => true,
             Self::Damaged { .. } => false,
         }
     }
+
+    /// Whether what is in the directory is the reason, so that without it a start would succeed.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::NewerFormat { .. }
+            | Self::UnknownFormat { .. }
+            | Self::Loss { .. }
+            | Self::Damaged { .. } => true,
+            Self::Unusable { source, .. } => is_damage(source),
+            Self::NotADirectory { .. } | Self::Locked { .. } | Self::HoldsEvents { .. } => false,
+        }
+    }
+}
+
+/// Whether an operation failed because of what is on the disk: not for want of rights, space, or
+/// anything else that would meet an empty directory as well.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof,
+    };
+    let kinds = [UnexpectedEof, InvalidData, InvalidInput, NotFound, IsADirectory, NotADirectory];
+    let bad_disk = [Errno::IO, Errno::BADMSG, Errno::UCLEAN].map(Errno::raw_os_error);
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|n| bad_disk.contains(&n))
 }

@@ -8,6 +8,9 @@
 //! marks            mark 1 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
 //! expiry           ends 8 | kind 1 | tenant 0 | event 16, or tenant 0 | key hash 32
+//! jobs             tenant 0 | event 16 | endpoint 2, as are their payloads
+//! job index        'C' | noted 8 | job | place 12     'O' | job | place 12
+//!                  'T' | due 8 | job | place 12
 //! tenants          0 | tenant    1 | key hash 32    2 | tenant 0 | key hash 32    3 | setting
 //! ```
 //!
@@ -15,9 +18,13 @@
 //! behind it ends it: keys of one tenant stand together, and tenants stand in the order of their
 //! ids. Fixed-width ids would take 50 bytes a key where 5 to 20 do.
 
+use std::ops::Range;
+
 use posthaste_domain::{
     DeliveryKey, EndpointId, EventId, KeyHash, TenantId, TimerPosition, Timestamp,
 };
+
+use crate::codec::Place;
 
 /// Ends a tenant id within a key.
 const END: u8 = 0;
@@ -27,6 +34,16 @@ const EVENT_LEN: usize = 16;
 pub(crate) const EXPIRES_EVENT: u8 = 0;
 /// See [`EXPIRES_EVENT`].
 pub(crate) const EXPIRES_CLAIM: u8 = 1;
+
+/// Kinds of index entries of jobs.
+const CUT_OFF: u8 = b'C';
+const OUTBOX: u8 = b'O';
+const JOB_TIMER: u8 = b'T';
+/// Behind the last timer of a job.
+pub(crate) const JOB_TIMERS_END: &[u8] = &[JOB_TIMER + 1];
+const PLACE_LEN: usize = 12;
+/// Behind every place.
+const AFTER_PLACES: [u8; PLACE_LEN] = [0xFF; PLACE_LEN];
 
 const TENANT: u8 = 0;
 const API_KEY: u8 = 1;
@@ -63,6 +80,14 @@ impl Key {
 
     fn endpoint(self, endpoint: EndpointId) -> Self {
         self.bytes(&endpoint.as_u16().to_be_bytes())
+    }
+
+    fn job(self, key: &DeliveryKey) -> Self {
+        self.tenant(&key.tenant).event(key.event).endpoint(key.endpoint)
+    }
+
+    fn place(self, place: Place) -> Self {
+        self.bytes(&place.commit.to_be_bytes()).bytes(&place.n.to_be_bytes())
     }
 
     fn time(self, time: Timestamp) -> Self {
@@ -133,6 +158,59 @@ pub(crate) fn expiry(ends: Timestamp, kind: u8, row: &[u8]) -> Vec<u8> {
     Key::new().time(ends).byte(kind).bytes(row).0
 }
 
+/// A delivery's job.
+pub(crate) fn job(key: &DeliveryKey) -> Vec<u8> {
+    Key::new().job(key).0
+}
+
+/// A waiting job.
+pub(crate) fn job_timer(due: Timestamp, key: &DeliveryKey, place: Place) -> Vec<u8> {
+    Key::new().byte(JOB_TIMER).time(due).job(key).place(place).0
+}
+
+/// Where the timers of jobs after a position begin: a key to be excluded.
+pub(crate) fn after_job_timer(position: &TimerPosition) -> Vec<u8> {
+    let due = Key::new().byte(JOB_TIMER).time(position.due);
+    match &position.key {
+        Some(key) => due.job(key).bytes(&AFTER_PLACES).0,
+        None => due.0,
+    }
+}
+
+/// A job to be sent.
+pub(crate) fn outbox(key: &DeliveryKey, place: Place) -> Vec<u8> {
+    Key::new().byte(OUTBOX).job(key).place(place).0
+}
+
+/// Where the outbox after a delivery begins: a key to be excluded.
+pub(crate) fn after_outbox(after: Option<&DeliveryKey>) -> Vec<u8> {
+    let outbox = Key::new().byte(OUTBOX);
+    match after {
+        Some(key) => outbox.job(key).bytes(&AFTER_PLACES).0,
+        None => outbox.0,
+    }
+}
+
+/// Behind the outbox.
+pub(crate) fn outbox_end() -> Vec<u8> {
+    vec![OUTBOX + 1]
+}
+
+/// A cut-off job.
+pub(crate) fn cut_off(at: Timestamp, key: &DeliveryKey, place: Place) -> Vec<u8> {
+    Key::new().byte(CUT_OFF).time(at).job(key).place(place).0
+}
+
+/// Cut-off jobs that were noted before a time.
+pub(crate) fn cut_off_range(before: Timestamp) -> Range<Vec<u8>> {
+    vec![CUT_OFF]..Key::new().byte(CUT_OFF).time(before).0
+}
+
+/// All index entries of jobs.
+pub(crate) fn job_index_range() -> Range<Vec<u8>> {
+    vec![CUT_OFF]..JOB_TIMERS_END.to_vec()
+}
+
 /// A tenant's record.
 pub(crate) fn tenant(tenant: &TenantId) -> Vec<u8> {
     Key::new().byte(TENANT).bytes(tenant.as_str().as_bytes()).0
@@ -197,6 +275,16 @@ impl<'a> Reader<'a> {
         self.array().map(|bytes| Timestamp::from_millis(u64::from_be_bytes(bytes)))
     }
 
+    fn job(&mut self) -> Option<DeliveryKey> {
+        let (tenant, event, endpoint) = (self.tenant()?, self.event()?, self.endpoint()?);
+        Some(DeliveryKey { tenant, event, endpoint })
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        let (commit, n) = (self.array()?, self.array()?);
+        Some(Place { commit: u64::from_be_bytes(commit), n: u32::from_be_bytes(n) })
+    }
+
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.0
     }
@@ -208,6 +296,35 @@ pub(crate) fn parse_timer(key: &[u8]) -> Option<(Timestamp, DeliveryKey)> {
     let due = reader.time()?;
     let (tenant, event, endpoint) = (reader.tenant()?, reader.event()?, reader.endpoint()?);
     Some((due, DeliveryKey { tenant, event, endpoint }))
+}
+
+/// The job that a timer's index entry names, and its due time.
+pub(crate) fn parse_job_timer(entry: &[u8]) -> Option<(Timestamp, DeliveryKey)> {
+    let mut reader = Reader::new(entry);
+    reader.byte().filter(|kind| *kind == JOB_TIMER)?;
+    let (due, key) = (reader.time()?, reader.job()?);
+    reader.place().map(|_| (due, key))
+}
+
+/// The job to be sent that an index entry names.
+pub(crate) fn parse_outbox(entry: &[u8]) -> Option<(DeliveryKey, Place)> {
+    let mut reader = Reader::new(entry);
+    reader.byte().filter(|kind| *kind == OUTBOX)?;
+    Some((reader.job()?, reader.place()?))
+}
+
+/// The cut-off job that an index entry names, and when it was noted.
+pub(crate) fn parse_cut_off(entry: &[u8]) -> Option<(Timestamp, DeliveryKey, Place)> {
+    let mut reader = Reader::new(entry);
+    reader.byte().filter(|kind| *kind == CUT_OFF)?;
+    Some((reader.time()?, reader.job()?, reader.place()?))
+}
+
+/// The job that any index entry names.
+pub(crate) fn parse_indexed(entry: &[u8]) -> Option<DeliveryKey> {
+    let timer = parse_job_timer(entry).map(|(_, key)| key);
+    let cut_off = || parse_cut_off(entry).map(|(_, key, _)| key);
+    timer.or_else(|| parse_outbox(entry).map(|(key, _)| key)).or_else(cut_off)
 }
 
 /// The delivery that a fresh row's key names.
@@ -261,6 +378,31 @@ mod tests {
             prop_assert_eq!(&parse_mark(&mark(7, &key.tenant, key.event)), &named);
         }
 
+        /// For all jobs: index entries say what they were made of, and positions stand between
+        /// the entries of their own delivery and all that follow.
+        #[test]
+        fn index_entries_are_what_they_were_made_of(
+            key in deliveries(), time: u64, commit: u64, n: u32,
+        ) {
+            let (time, place) = (Timestamp::from_millis(time), Place { commit, n });
+            prop_assume!(commit < u64::MAX);
+            let (timer, sent) = (job_timer(time, &key, place), outbox(&key, place));
+            let cut = cut_off(time, &key, place);
+            prop_assert_eq!(parse_job_timer(&timer), Some((time, key.clone())));
+            prop_assert_eq!(parse_outbox(&sent), Some((key.clone(), place)));
+            prop_assert_eq!(parse_cut_off(&cut), Some((time, key.clone(), place)));
+            for entry in [&timer, &sent, &cut] {
+                prop_assert_eq!(parse_indexed(entry), Some(key.clone()));
+                prop_assert!(job_index_range().contains(entry));
+            }
+            let position = TimerPosition { due: time, key: Some(key.clone()) };
+            prop_assert!(timer < after_job_timer(&position));
+            let open = TimerPosition { due: time, key: None };
+            prop_assert!(after_job_timer(&open) < timer);
+            prop_assert!(sent < after_outbox(Some(&key)) && after_outbox(None) < sent);
+            prop_assert!(!cut_off_range(time).contains(&cut));
+        }
+
         /// For all pairs: the order of keys is due time, tenant, event; and an open position
         /// stands before everything at its time.
         #[test]
@@ -279,6 +421,7 @@ mod tests {
         #[test]
         fn foreign_keys_are_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..90)) {
             let _read = (parse_timer(&bytes), parse_fresh(&bytes), parse_mark(&bytes));
+            let _read = parse_indexed(&bytes);
         }
 
         /// For all tenants of which one id begins with the other's: their keys stay apart.

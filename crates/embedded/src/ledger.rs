@@ -5,12 +5,14 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use posthaste_domain::{InstanceId, Timestamp};
 use posthaste_ports::{ArrivalSink, PortError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::OpenError;
+use crate::identity::StoreId;
 use crate::keeper::Keeper;
-use crate::open::{self, Opened, Recovery};
+use crate::open::{self, CacheRecovery, Opened, Recovery};
 use crate::register::AttemptRegister;
 use crate::settings::{Observer, Settings};
 use crate::shared::{Health, Shared, Stats};
@@ -23,6 +25,7 @@ pub struct Ledger {
     pub(crate) shared: Arc<Shared>,
     queue: mpsc::Sender<Operation>,
     threads: Arc<Mutex<Option<Threads>>>,
+    store_id: StoreId,
 }
 
 struct Threads {
@@ -43,10 +46,29 @@ impl Ledger {
         sink: Arc<dyn ArrivalSink>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let dir = settings.dir.clone();
-        let queue_max = settings.queue_max;
-        let opened = open::open(settings, sink, observer)?;
-        let Opened { shared, writer, witness, space, recovery } = opened;
+        let (ledger, recovery) = Self::start(open::open(settings, sink, observer)?)?;
+        Ok((ledger, recovery.ledger))
+    }
+
+    /// Opens `instance`'s cache in `settings.dir` (AWS mode), or makes it, and starts its threads.
+    /// What does not open is set aside, which is said, and an empty one opened; `now` names where.
+    ///
+    /// # Errors
+    /// [`OpenError`], where the reason is not what is in the directory, or where accepted events
+    /// are: nothing was changed.
+    pub fn open_or_quarantine(
+        settings: Settings,
+        instance: &InstanceId,
+        now: Timestamp,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, CacheRecovery), OpenError> {
+        Self::start(open::open_or_quarantine(settings, instance, now, observer)?)
+    }
+
+    fn start(opened: Opened) -> Result<(Self, CacheRecovery), OpenError> {
+        let Opened { shared, writer, witness, space, recovery, store_id } = opened;
+        let dir = shared.directory.path().to_owned();
+        let queue_max = shared.settings.queue_max;
         let no_thread = |source| OpenError::Unusable { path: dir.clone(), source };
         let keeper = Keeper::start(Arc::clone(&shared), witness, space).map_err(no_thread)?;
         let (queue, operations) = mpsc::channel(queue_max.max(1));
@@ -55,7 +77,22 @@ impl Ledger {
             .spawn(move || writer.run(operations))
             .map_err(no_thread)?;
         let threads = Arc::new(Mutex::new(Some(Threads { writer, keeper })));
-        Ok((Self { shared, queue, threads }, recovery))
+        Ok((Self { shared, queue, threads, store_id }, recovery))
+    }
+
+    /// The directory's own name, drawn when it was made or found to be a clone.
+    #[must_use]
+    pub const fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
+    /// Notes that everything has been claimed that this directory owned before it was cloned: the
+    /// next start does not tell of it any more.
+    ///
+    /// # Errors
+    /// As any other write.
+    pub async fn own_clone(&self) -> Result<(), PortError> {
+        self.ask(|done| Operation::OwnClone { done }).await
     }
 
     /// Whether it takes new events.
@@ -94,6 +131,7 @@ impl Ledger {
                 keeper.stop();
             });
             drop(ended.await);
+            self.shared.end_well();
         }
     }
 

@@ -19,6 +19,9 @@ mod directory;
 mod error;
 #[cfg(test)]
 mod history;
+mod identity;
+#[cfg(test)]
+mod job_history;
 mod journal;
 mod keeper;
 mod keys;
@@ -26,6 +29,7 @@ mod ledger;
 mod loss;
 mod open;
 mod ports;
+mod quarantine;
 mod register;
 mod settings;
 mod shared;
@@ -37,8 +41,9 @@ mod witness;
 mod writer;
 
 pub use error::OpenError;
+pub use identity::StoreId;
 pub use ledger::Ledger;
-pub use open::Recovery;
+pub use open::{CacheRecovery, Recovery};
 pub use register::AttemptRegister;
 pub use settings::{Commit, Observer, Settings, SyncMode};
 pub use shared::{Health, Stats};

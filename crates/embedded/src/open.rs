@@ -5,29 +5,44 @@
 //!                                     └─ refuse, nothing changed ────────────────┘
 //! ```
 //!
+//! A cache (AWS mode) is not refused for what is in it: it is set aside, and an empty one opened.
+//! Damage that opens and shows only later is met the same way: a cache that has failed
+//! [`FAILURES_MAX`] times in a row while it ran is set aside too, or its daemon would fail for
+//! ever. The count stands in a file that a clean end removes.
+//!
 //! Invariant: what was acknowledged and synced is there, or the start is refused (or the operator
-//! accepts the loss, which is said).
+//! accepts the loss, which is said); what a cache had is there, or its loss is said.
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::Database;
-use posthaste_ports::ArrivalSink;
+use posthaste_domain::{InstanceId, Timestamp};
+use posthaste_ports::memory::NullSink;
+use posthaste_ports::{ArrivalSink, PortError};
 
 use crate::batch::Batch;
 use crate::directory::Directory;
 use crate::error::OpenError;
+use crate::identity::{self, EstablishError, Identity, StoreId};
 use crate::loss;
+use crate::quarantine;
 use crate::register;
 use crate::settings::{Observer, Settings};
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::tables::{ACCEPTED_LOSS_KEY, Table, Tables};
+use crate::tables::{ACCEPTED_LOSS_KEY, ReadError, Table, Tables};
 use crate::witness::{Proof, Witness};
 use crate::writer::Writer;
 
 /// Threads that write out and merge tables; one is enough, and leaves a small machine its cores.
 const WORKERS: usize = 1;
+/// Failures in a row after which a cache is set aside: one may have any cause.
+const FAILURES_MAX: usize = 2;
 
 /// What a start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +57,35 @@ pub struct Recovery {
     pub notes: Vec<String>,
 }
 
+/// What a start in AWS mode found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRecovery {
+    /// As in standalone mode.
+    pub ledger: Recovery,
+    /// The instance that this directory belonged to before it was copied: what it owns under that
+    /// name must be claimed before it is attempted.
+    pub cloned_from: Option<InstanceId>,
+    /// Where what did not open is kept; the ledger began empty then. An operator may remove it.
+    pub quarantined: Option<PathBuf>,
+}
+
+/// What the directory is opened for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// To hold events (standalone mode).
+    Events,
+    /// To be an instance's cache (AWS mode).
+    Cache { instance: &'a InstanceId, now: Timestamp },
+}
+
 /// An opened store, before its threads run.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer,
     pub(crate) witness: Witness,
     pub(crate) space: Space,
-    pub(crate) recovery: Recovery,
+    pub(crate) recovery: CacheRecovery,
+    pub(crate) store_id: StoreId,
 }
 
 /// Opens or makes the ledger in a directory.
@@ -57,7 +94,72 @@ pub(crate) fn open(
     sink: Arc<dyn ArrivalSink>,
     observer: Arc<dyn Observer>,
 ) -> Result<Opened, OpenError> {
-    let directory = Directory::open(&settings.dir)?;
+    let directory = Directory::lock(&settings.dir)?;
+    open_locked(directory, settings, Purpose::Events, sink, observer)
+}
+
+/// Opens or makes an instance's cache in a directory; sets aside what does not open.
+pub(crate) fn open_or_quarantine(
+    settings: Settings,
+    instance: &InstanceId,
+    now: Timestamp,
+    observer: Arc<dyn Observer>,
+) -> Result<Opened, OpenError> {
+    let directory = Directory::lock(&settings.dir)?;
+    let purpose = Purpose::Cache { instance, now };
+    let open = || {
+        let (directory, settings) = (directory.clone(), settings.clone());
+        open_locked(directory, settings, purpose, Arc::new(NullSink), Arc::clone(&observer))
+    };
+    let path = directory.path().to_owned();
+    let failures = failures(&directory);
+    let reason = if failures.len() >= FAILURES_MAX {
+        format!("it failed {} times in a row: {}", failures.len(), failures.join("; "))
+    } else {
+        // The store's own recovery may panic on bytes that it does not expect.
+        let tried = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+            let detail = "the store panicked".to_owned();
+            Err(OpenError::Damaged { path: path.clone(), detail })
+        });
+        match tried {
+            Err(error) if error.is_damage() && !has_accepted(&directory) => error.to_string(),
+            tried => return tried,
+        }
+    };
+    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
+    let place = quarantine::set_aside(&directory, now).map_err(unusable)?;
+    let mut opened = open()?;
+    opened.recovery.ledger.notes.push(format!(
+        "started empty: {reason} (what was there is kept in {}, and the {} newest such; they may \
+         be removed)",
+        place.display(),
+        quarantine::KEPT,
+    ));
+    opened.recovery.quarantined = Some(place);
+    Ok(opened)
+}
+
+/// How a cache failed while it ran, one line a life, since it last ended well.
+fn failures(directory: &Directory) -> Vec<String> {
+    let told = fs::read(directory.unwell()).unwrap_or_default();
+    String::from_utf8_lossy(&told).lines().map(str::to_owned).collect()
+}
+
+/// Whether events were accepted here, as far as the witness knows: then it is no cache.
+fn has_accepted(directory: &Directory) -> bool {
+    let path = directory.witness();
+    let proof = if path.exists() { Witness::open(&path).ok() } else { None };
+    proof.and_then(|(_, proof)| proof).is_some_and(|proof| proof.accepted > 0)
+}
+
+fn open_locked(
+    directory: Directory,
+    settings: Settings,
+    purpose: Purpose<'_>,
+    sink: Arc<dyn ArrivalSink>,
+    observer: Arc<dyn Observer>,
+) -> Result<Opened, OpenError> {
+    directory.check_format()?;
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Unusable { path, source }
@@ -67,20 +169,28 @@ pub(crate) fn open(
         Witness::open(&directory.witness()).map_err(unusable(&directory.witness()))?;
     loss::prepare(&directory, &settings, proof, &mut recovery)?;
     let tables = open_store(&directory, &settings)?;
+    if matches!(purpose, Purpose::Cache { .. }) && owes_events(&tables) {
+        return Err(OpenError::HoldsEvents { path: directory.path().to_owned() });
+    }
     let last = loss::last_commit(&tables, &directory, &settings, proof, &mut recovery)?;
     let (dir, floor) = (directory.path().to_owned(), settings.free_space_floor_bytes);
     let mut space = Space::new(&dir, directory.ballast(), settings.ballast_bytes, floor);
     let room = space.look().map_err(unusable(&dir))?;
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
+    if matches!(purpose, Purpose::Cache { .. }) {
+        shared.set_cache();
+    }
     let mut writer = Writer::new(Arc::clone(&shared), last).map_err(unusable(&dir))?;
-    count_interruptions(&shared, &mut writer, &mut recovery)?;
+    let identity = settle_in(&shared, &mut writer, purpose, &mut recovery)?;
     // The store has synced what it recovered, so all of it can be witnessed: from the first moment
     // on, a missing witness means that somebody took it away.
     let proof = Proof { commit: last.number, accepted: last.accepted };
     witness.write(proof).map_err(unusable(&shared.directory.witness()))?;
     shared.measure();
-    Ok(Opened { shared, writer, witness, space, recovery })
+    let recovery =
+        CacheRecovery { ledger: recovery, cloned_from: identity.cloned_from, quarantined: None };
+    Ok(Opened { shared, writer, witness, space, recovery, store_id: identity.store })
 }
 
 fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, OpenError> {
@@ -102,14 +212,23 @@ fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, Open
     })
 }
 
-/// Counts, durably, what was in flight when the last process ended; then the registers go.
-fn count_interruptions(
+/// Whether events of standalone mode are owed.
+fn owes_events(tables: &Tables) -> bool {
+    let view = tables.view();
+    let first = |table| view.from(table, Bound::Unbounded).next();
+    first(Table::Fresh).is_some() || first(Table::Timers).is_some()
+}
+
+/// The first commit of this life: whose directory it is, and what was in flight when the last
+/// process ended; then the registers go.
+fn settle_in(
     shared: &Shared,
     writer: &mut Writer,
+    purpose: Purpose<'_>,
     recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    let unusable =
-        |source| OpenError::Unusable { path: shared.directory.path().to_owned(), source };
+) -> Result<Identity, OpenError> {
+    let path = || shared.directory.path().to_owned();
+    let unusable = |source| OpenError::Unusable { path: path(), source };
     let paths = shared.directory.registers().map_err(unusable)?;
     let mut cut_off = Vec::new();
     for path in &paths {
@@ -118,22 +237,31 @@ fn count_interruptions(
     // Once for each delivery, though a stale slot may name it a second time.
     cut_off.sort_by(|a, b| (&a.key, a.round, a.number).cmp(&(&b.key, b.round, b.number)));
     cut_off.dedup();
-    let damaged = |detail: String| {
-        let path = shared.directory.path().to_owned();
-        OpenError::Damaged { path, detail }
-    };
+    let damaged = |error: ReadError| OpenError::Damaged { path: path(), detail: error.to_string() };
     let mut batch = Batch::new(shared.tables.clone());
     if recovery.accepted_lost.is_some() {
         // The commit that goes on behind the loss: without one, the next start would refuse again.
         batch.insert_key(Table::Meta, ACCEPTED_LOSS_KEY);
         batch.needs_sync = true;
     }
-    let counted = writer.interrupt(&cut_off, &mut batch);
-    recovery.interrupted = counted.map_err(|error| damaged(error.to_string()))?;
+    let (instance, counted) = match purpose {
+        Purpose::Events => (None, writer.interrupt(&cut_off, &mut batch)),
+        Purpose::Cache { instance, now } => {
+            (Some(instance), writer.interrupt_jobs(&cut_off, now, &mut batch))
+        }
+    };
+    recovery.interrupted = counted.map_err(damaged)?;
+    let identity = identity::establish(&shared.tables, instance, &mut batch);
+    let identity = identity.map_err(|error| match error {
+        EstablishError::Read(error) => damaged(error),
+        EstablishError::Random(source) => unusable(source),
+    })?;
     let begin_us = shared.observer.monotonic_us();
-    writer.commit(batch, Vec::new(), begin_us).map_err(|error| damaged(error.to_string()))?;
+    // Not a matter of what is on the disk: it was read, and cannot be written to.
+    let unwritable = |error: PortError| unusable(io::Error::other(error));
+    writer.commit(batch, Vec::new(), begin_us).map_err(unwritable)?;
     for path in paths {
-        std::fs::remove_file(path).map_err(unusable)?;
+        fs::remove_file(path).map_err(unusable)?;
     }
-    Ok(())
+    Ok(identity)
 }

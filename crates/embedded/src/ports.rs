@@ -3,6 +3,7 @@
 mod dead_letters;
 mod events;
 mod expiry;
+mod jobs;
 mod journal;
 mod tenants;
 

@@ -16,6 +16,9 @@ pub enum SyncMode {
     Data,
     /// `fsync`: all of the file's metadata too.
     All,
+    /// Handed to the operating system only, and synced within a second: what was acknowledged
+    /// outlives the process, and a power cut may lose the last of it. For a cache (AWS mode).
+    Buffered,
 }
 
 /// Sizes and limits of a ledger.

@@ -1,6 +1,8 @@
 //! What the writer, the keeper and all readers share.
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::Thread;
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     /// No timer is due earlier. Lowered before the commit that makes it necessary can be seen.
     pub(crate) timers_low: AtomicU64,
     full: AtomicBool,
+    /// Whether it is a cache, which remembers how it failed.
+    cache: AtomicBool,
     failed: OnceLock<String>,
     synced: Mutex<Proof>,
     tenants: RwLock<TenantCache>,
@@ -112,6 +116,7 @@ impl Shared {
             observer,
             timers_low: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            cache: AtomicBool::new(false),
             failed: OnceLock::new(),
             synced: Mutex::default(),
             tenants: RwLock::default(),
@@ -146,9 +151,39 @@ impl Shared {
     pub(crate) fn fail(&self, reason: String) -> PortError {
         if self.failed.set(reason.clone()).is_ok() {
             tracing::error!(%reason, "the ledger has failed; nothing is written any more");
+            self.remember(&reason);
             self.observer.failed(&reason);
         }
         self.failure().unwrap_or(PortError::Permanent(reason))
+    }
+
+    /// From now on it is a cache: a failure is remembered for the next starts.
+    pub(crate) fn set_cache(&self) {
+        self.cache.store(true, Ordering::Relaxed);
+    }
+
+    /// Adds a line to the file that tells of failures; see [`crate::open`]. A full disk is nobody's
+    /// damage.
+    fn remember(&self, reason: &str) {
+        if !self.cache.load(Ordering::Relaxed) || self.is_full() {
+            return;
+        }
+        let line = format!("{}\n", reason.replace('\n', " "));
+        let file = OpenOptions::new().create(true).append(true).open(self.directory.unwell());
+        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            tracing::warn!(%error, "cannot note that the ledger has failed");
+        }
+    }
+
+    /// Forgets earlier failures: this life ends well.
+    pub(crate) fn end_well(&self) {
+        let path = self.directory.unwell();
+        if self.failure().is_some() || !path.exists() {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(%error, "cannot forget earlier failures of the ledger");
+        }
     }
 
     /// Tells of a panic on this thread, as of any other failure, as long as what this gives lives.

@@ -22,6 +22,8 @@ use crate::shared::Shared;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+/// The name of the row that says whose directory it is.
+pub(crate) const IDENTITY_KEY: &[u8] = b"identity";
 /// Written where an operator went on without what was lost.
 pub(crate) const ACCEPTED_LOSS_KEY: &[u8] = b"accepted loss";
 /// The name of a row without meaning, behind all others of its table; see
@@ -54,12 +56,16 @@ pub(crate) enum Table {
     Expiry,
     /// Tenants, keys, settings.
     Tenants,
-    /// The commit record.
+    /// The commit record, and whose directory it is.
     Meta,
+    /// In AWS mode: jobs, by delivery.
+    Jobs,
+    /// What finds jobs: timers by due time, the outbox by delivery, cut-off ones by age.
+    JobIndex,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Rows,
         Self::Payloads,
         Self::Log,
@@ -70,6 +76,8 @@ impl Table {
         Self::Expiry,
         Self::Tenants,
         Self::Meta,
+        Self::Jobs,
+        Self::JobIndex,
     ];
 
     const fn name(self) -> &'static str {
@@ -84,15 +92,22 @@ impl Table {
             Self::Expiry => "expiry",
             Self::Tenants => "tenants",
             Self::Meta => "meta",
+            Self::Jobs => "jobs",
+            Self::JobIndex => "job-index",
         }
     }
 
     /// Whether every event writes to it.
     const fn is_busy(self) -> bool {
         match self {
-            Self::Rows | Self::Payloads | Self::Log | Self::Fresh | Self::Timers | Self::Expiry => {
-                true
-            }
+            Self::Rows
+            | Self::Payloads
+            | Self::Log
+            | Self::Fresh
+            | Self::Timers
+            | Self::Expiry
+            | Self::Jobs
+            | Self::JobIndex => true,
             Self::Marks | Self::Claims | Self::Tenants | Self::Meta => false,
         }
     }
@@ -280,8 +295,13 @@ impl View<'_> {
         tenant: &TenantId,
         event: EventId,
     ) -> Result<Option<Bytes>, ReadError> {
+        self.payload_at(&keys::event(tenant, event))
+    }
+
+    /// The payload of this name.
+    pub(crate) fn payload_at(&self, name: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let table = Table::Payloads;
-        let read = self.snapshot.get(self.tables.keyspace(table), keys::event(tenant, event));
+        let read = self.snapshot.get(self.tables.keyspace(table), name);
         let bytes = read.map_err(|source| ReadError::Store { table: table.name(), source })?;
         bytes.map(|bytes| payload(&bytes)).transpose()
     }
@@ -356,6 +376,11 @@ pub(crate) fn unless_damaged<T>(
 /// The record that a row's bytes are.
 pub(crate) fn decoded<R: Decodable>(table: Table, bytes: &[u8]) -> Result<R, ReadError> {
     codec::decode(bytes).map_err(|source| ReadError::Damaged { table: table.name(), source })
+}
+
+/// What a row means, or that it means nothing.
+pub(crate) fn decoded_as<T>(table: Table, meaning: Result<T, CodecError>) -> Result<T, ReadError> {
+    meaning.map_err(|source| ReadError::Damaged { table: table.name(), source })
 }
 
 /// A key that is not one of ours.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use posthaste_domain::{
-    Attempt, DeliveryKey, EndpointId, ErrorClass, EventId, KeyHash, Owed, PhaseTimings, Resolution,
-    Settlement, TargetUrl, TenantId, Timestamp, Verdict, WebhookSecret,
+    Attempt, DeliveryKey, EndpointId, ErrorClass, EventId, InstanceId, KeyHash, Owed, PhaseTimings,
+    Resolution, Settlement, TargetUrl, TenantId, Timestamp, Verdict, WebhookSecret,
 };
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{NewEvent, NewTenant};
@@ -71,6 +71,16 @@ pub(crate) fn home() -> TempDir {
 pub(crate) fn settings(home: &TempDir) -> Settings {
     let dir = home.path().join("data");
     Settings { free_space_floor_bytes: 0, ballast_bytes: 0, ..Settings::new(dir) }
+}
+
+pub(crate) fn instance(name: &str) -> InstanceId {
+    InstanceId::try_new(name).unwrap()
+}
+
+/// An instance's cache without its threads.
+pub(crate) fn opened_cache(settings: Settings, now: Timestamp) -> Opened {
+    let watch = Arc::new(Watch::default());
+    open::open_or_quarantine(settings, &instance("one"), now, watch).unwrap()
 }
 
 /// An opened store without its threads.

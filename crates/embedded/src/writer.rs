@@ -11,12 +11,14 @@
 //!
 //! Invariants: a ticket completes after the sync of the batch that holds its operation, never
 //! before; only a batch of nothing but delivered marks goes without a sync of its own (losing one
-//! costs a duplicate), and is synced within a second. After a failed commit nothing is written any
+//! costs a duplicate), and is synced within a second, as is every batch where the settings say so
+//! ([`SyncMode::Buffered`]). After a failed commit nothing is written any
 //! more: a failed sync may have dropped pages that a later one would call safe.
 
 mod accepting;
 mod dead_letters;
 mod expiring;
+mod jobs;
 mod settling;
 mod tenants;
 
@@ -28,21 +30,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fjall::PersistMode;
-use posthaste_domain::{EventId, KeyHash, Settlement, TenantId, Timestamp};
+use fjall::{Guard, PersistMode};
+use posthaste_domain::{
+    DeliveryKey, EventId, KeyHash, Settlement, TenantId, TimerPosition, Timestamp,
+};
 use posthaste_ports::{
-    Acceptance, Created, NewEvent, NewTenant, PortError, Requeued, Retried, Settled, TenantChange,
-    TenantRecord,
+    Acceptance, Created, JobChange, NewEvent, NewTenant, PortError, Requeued, Retried, Settled,
+    TenantChange, TenantRecord,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::codec::{self, CommitRow};
+use crate::codec::{self, CommitRow, IdentityRow};
 use crate::journal::ActiveJournal;
 use crate::keys;
 use crate::settings::{Commit, SyncMode};
 use crate::shared::Shared;
-use crate::tables::{COMMIT_KEY, Table};
+use crate::tables::{COMMIT_KEY, IDENTITY_KEY, Table};
 use crate::witness::Proof;
 
 /// Operations in one commit: with a few hundred bytes each, some milliseconds of work.
@@ -74,6 +78,9 @@ pub(crate) enum Operation {
     AddKey { id: TenantId, key: KeyHash, at: Timestamp, done: Done<bool> },
     RevokeKey { id: TenantId, key: KeyHash, done: Done<bool> },
     SetSetting { name: String, value: Vec<u8>, done: Done<()> },
+    ApplyJobs { changes: Vec<JobChange>, done: Done<()> },
+    ForgetCutOff { before: Timestamp, max: usize, done: Done<u64> },
+    OwnClone { done: Done<()> },
     Close { done: Done<()> },
 }
 
@@ -198,7 +205,7 @@ impl Writer {
         // Sooner than the tickets go: who asks why must find the reason.
         let shared = Arc::clone(&self.shared);
         let _told = shared.tell_of_panic("writer");
-        let synced = batch.needs_sync;
+        let synced = batch.needs_sync && self.shared.settings.sync != SyncMode::Buffered;
         let mode = if synced { self.sync_mode() } else { PersistMode::Buffer };
         let (operations, events) = (tickets.len(), batch.accepted);
         let arrivals = std::mem::take(&mut batch.arrivals);
@@ -243,7 +250,7 @@ impl Writer {
 
     fn sync_mode(&self) -> PersistMode {
         match self.shared.settings.sync {
-            SyncMode::Data => PersistMode::SyncData,
+            SyncMode::Data | SyncMode::Buffered => PersistMode::SyncData,
             SyncMode::All => PersistMode::SyncAll,
         }
     }
@@ -278,6 +285,11 @@ impl Writer {
                 batch.insert_bytes(Table::Tenants, keys::setting(&name), codec::frame(&value));
                 ticket(done, Ok(()))
             }
+            Operation::ApplyJobs { changes, done } => ticket(done, self.apply_jobs(changes, batch)),
+            Operation::ForgetCutOff { before, max, done } => {
+                ticket(done, self.forget_cut_off(before, max, batch))
+            }
+            Operation::OwnClone { done } => ticket(done, own_clone(batch)),
             Operation::Close { done } => ticket(done, Ok(())),
         }
     }
@@ -308,6 +320,7 @@ impl Writer {
         if self.unsynced {
             let persisted = self.shared.tables.database().persist(self.sync_mode());
             persisted.map_err(|error| self.shared.fail(format!("cannot sync: {error}")))?;
+            self.find_journal(true).map_err(|reason| self.shared.fail(reason))?;
             self.unsynced = false;
         }
         self.shared.set_synced(proof(&self.last));
@@ -317,14 +330,15 @@ impl Writer {
     /// Moves the low watermark of the timers up to the first one that there is. The marks that
     /// removed rows leave are stepped over here once, not by every reader.
     fn raise_timers_low(&mut self) {
-        let from = keys::time(Timestamp::from_millis(self.last.timers_low)).to_vec();
-        let first = self.shared.tables.view().from(Table::Timers, Bound::Included(from)).next();
-        let low = match first.map(|guard| guard.key()) {
-            Some(Ok(key)) => keys::parse_timer(&key).map(|(due, _)| due.as_millis()),
-            Some(Err(_)) => None,
-            None => Some(u64::MAX),
-        };
-        if let Some(low) = low {
+        let low = Timestamp::from_millis(self.last.timers_low);
+        let from = TimerPosition { due: low, key: None };
+        let view = self.shared.tables.view();
+        let event = view.from(Table::Timers, Bound::Included(keys::time(low).to_vec())).next();
+        let jobs = keys::after_job_timer(&from)..keys::JOB_TIMERS_END.to_vec();
+        let job = view.range(Table::JobIndex, jobs).next();
+        // One of the two is empty, but for a directory that has served in both modes.
+        let low = due_of(event, keys::parse_timer).zip(due_of(job, keys::parse_job_timer));
+        if let Some(low) = low.map(|(event, job)| event.min(job)) {
             self.next.timers_low = low;
             self.last.timers_low = low;
             self.shared.timers_low.store(low, Ordering::SeqCst);
@@ -338,6 +352,24 @@ impl Writer {
             self.shared.timers_low.fetch_min(due.as_millis(), Ordering::SeqCst);
         }
     }
+}
+
+/// When the first timer of a table is due, or the end of time; none where that cannot be read.
+fn due_of(
+    first: Option<Guard>,
+    parse: fn(&[u8]) -> Option<(Timestamp, DeliveryKey)>,
+) -> Option<u64> {
+    let Some(first) = first else { return Some(u64::MAX) };
+    first.key().ok().and_then(|key| parse(&key)).map(|(due, _)| due.as_millis())
+}
+
+/// Notes that a clone owes nothing any more under the name of its origin.
+fn own_clone(batch: &mut Batch) -> Result<(), PortError> {
+    if let Some(identity) = batch.row::<IdentityRow>(Table::Meta, IDENTITY_KEY)? {
+        batch.insert(Table::Meta, IDENTITY_KEY, &IdentityRow { cloned_from: None, ..identity });
+        batch.needs_sync = true;
+    }
+    Ok(())
 }
 
 const fn proof(commit: &CommitRow) -> Proof {
@@ -363,15 +395,18 @@ fn refused(operation: Operation, failure: PortError) -> Ticket {
         Operation::Retry { done, .. } => ticket(done, Err(failure)),
         Operation::Settle { done, .. } => ticket(done, Err(failure)),
         Operation::Requeue { done, .. } => ticket(done, Err(failure)),
-        Operation::Purge { done, .. } | Operation::Sweep { done, .. } => ticket(done, Err(failure)),
+        Operation::Purge { done, .. }
+        | Operation::Sweep { done, .. }
+        | Operation::ForgetCutOff { done, .. } => ticket(done, Err(failure)),
         Operation::CreateTenant { done, .. } => ticket(done, Err(failure)),
         Operation::UpdateTenant { done, .. } => ticket(done, Err(failure)),
         Operation::AddKey { done, .. } | Operation::RevokeKey { done, .. } => {
             ticket(done, Err(failure))
         }
-        Operation::SetSetting { done, .. } | Operation::Close { done } => {
-            ticket(done, Err(failure))
-        }
+        Operation::SetSetting { done, .. }
+        | Operation::ApplyJobs { done, .. }
+        | Operation::OwnClone { done }
+        | Operation::Close { done } => ticket(done, Err(failure)),
     }
 }
 

@@ -14,7 +14,9 @@ use crate::codec::{FreshRow, TimerRow};
 use crate::keys;
 use crate::ledger::Ledger;
 use crate::shared::Shared;
-use crate::tables::{ReadError, Table, decoded, foreign_key, key_of, pair_of, unless_damaged};
+use crate::tables::{
+    ReadError, TIDE_KEY, Table, decoded, foreign_key, key_of, pair_of, unless_damaged,
+};
 use crate::writer::Operation;
 
 #[async_trait]
@@ -41,7 +43,8 @@ impl Journal for Ledger {
         until: Timestamp,
         max: usize,
     ) -> Result<TimerPage, PortError> {
-        self.read(move |shared| timers(shared, shard, from, until, max)).await
+        let query = TimerQuery { shard, from, until, max };
+        self.read(move |shared| timer_page(shared, &EVENT_TIMERS, query)).await
     }
 
     async fn payloads(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Bytes>>, PortError> {
@@ -89,30 +92,53 @@ fn backlog(
     Ok(Backlog { owed, exhausted: true })
 }
 
-fn timers(
+/// What a page of timers is asked for by.
+pub(super) struct TimerQuery {
+    pub(super) shard: ShardSpec,
+    pub(super) from: TimerPosition,
+    pub(super) until: Timestamp,
+    pub(super) max: usize,
+}
+
+/// Where timers stand, and how their keys are made and read.
+pub(super) struct TimerRows {
+    pub(super) table: Table,
+    pub(super) after: fn(&TimerPosition) -> Vec<u8>,
+    pub(super) end: &'static [u8],
+    pub(super) parse: fn(&[u8]) -> Option<(Timestamp, DeliveryKey)>,
+}
+
+const EVENT_TIMERS: TimerRows = TimerRows {
+    table: Table::Timers,
+    after: keys::timer_position,
+    end: TIDE_KEY,
+    parse: keys::parse_timer,
+};
+
+/// The timers of one table, from a place on.
+pub(super) fn timer_page(
     shared: &Shared,
-    shard: ShardSpec,
-    from: TimerPosition,
-    until: Timestamp,
-    max: usize,
+    rows: &TimerRows,
+    query: TimerQuery,
 ) -> Result<TimerPage, ReadError> {
+    let TimerQuery { shard, from, until, max } = query;
     let view = shared.tables.view();
     // The watermark is read after the view is taken: it is lowered before a commit can be seen.
     let low = Timestamp::from_millis(shared.timers_low.load(Ordering::SeqCst));
     let from = from.max(TimerPosition { due: low, key: None });
-    let first = keys::timer_position(&from);
+    let range = (Bound::Excluded((rows.after)(&from)), Bound::Excluded(rows.end.to_vec()));
     let mut last = from;
     let mut owed: Vec<Owed> = Vec::new();
-    for guard in view.from(Table::Timers, Bound::Excluded(first)) {
-        let (key, bytes) = pair_of(Table::Timers, guard)?;
-        let Some((due, key)) = keys::parse_timer(&key) else {
-            shared.damaged(&foreign_key(Table::Timers), &"a timer");
+    for guard in view.range(rows.table, range) {
+        let (key, bytes) = pair_of(rows.table, guard)?;
+        let Some((due, key)) = (rows.parse)(&key) else {
+            shared.damaged(&foreign_key(rows.table), &"a timer");
             continue;
         };
         if due > until {
             break;
         }
-        let row: TimerRow = match decoded(Table::Timers, &bytes) {
+        let row: TimerRow = match decoded(rows.table, &bytes) {
             Ok(row) => row,
             Err(error) => {
                 shared.damaged(&error, &key.event);

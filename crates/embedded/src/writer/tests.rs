@@ -1,11 +1,14 @@
 //! The writer without its thread: what one operation does to the store.
 
 use posthaste_domain::{DeadLetterCause, Owed, OwedAs, Resolution};
-use posthaste_ports::Settled;
+use posthaste_ports::{JobState, Settled};
 
 use super::*;
+use crate::codec::{JobRow, JobStateRow, TimerRow};
 use crate::open::Opened;
-use crate::testing::{delivery, event, home, new_tenant, opened, outcome, settings, tenant_id};
+use crate::testing::{
+    delivery, event, home, new_tenant, opened, opened_cache, outcome, settings, tenant_id,
+};
 
 /// Applies one operation and commits it.
 fn run<T>(
@@ -86,4 +89,112 @@ fn a_damaged_dead_letter_holds_up_no_other() {
     assert_eq!(requeued, Ok(Requeued { requeued: 1, failed: 1 }));
     let purged = run(&mut opened, |done| Operation::Purge { events: names, at, done });
     assert_eq!(purged, Ok(1));
+}
+
+const NOW: Timestamp = Timestamp::from_millis(90);
+
+fn waiting(event: u128, due: u64, attempts: u32) -> posthaste_ports::Job {
+    posthaste_ports::Job {
+        key: delivery(&tenant_id("acme"), EventId::from_u128(event)),
+        round: 1,
+        shard_key: 0,
+        interrupted: 0,
+        epoch: 1,
+        lease_until: NOW,
+        state: JobState::Waiting { due: Timestamp::from_millis(due), attempts },
+        payload: Some("{}".into()),
+    }
+}
+
+fn put(opened: &mut Opened, jobs: &[posthaste_ports::Job]) {
+    let changes = jobs.iter().map(|job| JobChange::Put(Box::new(job.clone()))).collect();
+    run(opened, |done| Operation::ApplyJobs { changes, done }).unwrap();
+}
+
+/// A job's damaged row leaves nothing behind that would find it, and holds up no other change of
+/// the same call.
+#[test]
+fn a_damaged_job_is_replaced_like_any_other() {
+    let home = home();
+    let mut opened = opened_cache(settings(&home), NOW);
+    put(&mut opened, &[waiting(1, 10, 1), waiting(2, 20, 1), waiting(3, 30, 1)]);
+    for event in [1, 2] {
+        let key = waiting(event, 0, 0).key;
+        damage(&opened, Table::Jobs, &keys::job(&key));
+    }
+    let changes = vec![
+        JobChange::Put(Box::new(waiting(1, 15, 2))),
+        JobChange::Remove(waiting(2, 0, 0).key),
+        JobChange::Put(Box::new(waiting(4, 40, 1))),
+    ];
+    run(&mut opened, |done| Operation::ApplyJobs { changes, done }).unwrap();
+    let view = opened.shared.tables.view();
+    let timers = view.range(Table::JobIndex, keys::job_index_range());
+    let events: Vec<_> = timers
+        .map(|guard| keys::parse_job_timer(&guard.key().unwrap()).unwrap())
+        .map(|(due, key)| (key.event.as_u128(), due.as_millis()))
+        .collect();
+    assert_eq!(events, [(1, 15), (3, 30), (4, 40)]);
+    assert_eq!(view.range(Table::Payloads, ..vec![0xFF]).count(), 3);
+    assert_eq!(opened.shared.stats(0).damaged_rows, 2);
+}
+
+/// A payload that a job keeps is written once, whatever becomes of the job.
+#[test]
+fn a_payload_is_written_once() {
+    let home = home();
+    let mut opened = opened_cache(settings(&home), NOW);
+    let mut job = waiting(1, 10, 1);
+    job.payload = Some(vec![b'x'; 100_000].into());
+    put(&mut opened, &[job.clone()]);
+    let before = opened.shared.tables.database().write_buffer_size();
+    for due in 11..30 {
+        job.state = JobState::Waiting { due: Timestamp::from_millis(due), attempts: 1 };
+        put(&mut opened, &[job.clone()]);
+    }
+    let after = opened.shared.tables.database().write_buffer_size();
+    assert!(after - before < 50_000, "{before} bytes, then {after}");
+}
+
+/// What a crash cut off is counted in the job that still owes the attempt, or in a record of its
+/// own where only the queue has the delivery; a stale slot counts nothing.
+#[test]
+fn what_was_cut_off_is_counted_in_jobs() {
+    let home = home();
+    let mut first = opened_cache(settings(&home), NOW);
+    put(&mut first, &[waiting(1, 10, 1), waiting(2, 20, 1), waiting(3, 30, 1)]);
+    let path = first.shared.directory.register(0);
+    let mut register = crate::register::AttemptRegister::create(&path, 8).unwrap();
+    let key = |event| waiting(event, 0, 0).key;
+    // The next attempt of the first, an earlier one of the second, another round of the third,
+    // and one that no job knows.
+    for (slot, (event, round, number)) in (0..).zip([(1, 1, 2), (2, 1, 1), (3, 0, 2), (9, 1, 1)]) {
+        register.begin(slot, &key(event), round, number);
+    }
+    register.flush().unwrap();
+    drop(first);
+    let again = opened_cache(settings(&home), NOW);
+    assert_eq!(again.recovery.ledger.interrupted, 2);
+    let counts = |opened: &Opened| {
+        [1, 2, 3, 9].map(|event| {
+            let row = opened.shared.tables.row::<JobRow>(Table::Jobs, &keys::job(&key(event)));
+            row.unwrap().map(|row| row.interrupted)
+        })
+    };
+    assert_eq!(counts(&again), [Some(1), Some(0), Some(0), Some(1)]);
+    let timer = again.shared.tables.view().range(Table::JobIndex, keys::job_index_range()).nth(1);
+    let timer: TimerRow = codec::decode(&timer.unwrap().value().unwrap()).unwrap();
+    assert_eq!(timer.interrupted, 1, "the engine reads it from the timer");
+    // It is cut off again, before its message came.
+    let mut register = crate::register::AttemptRegister::create(&path, 8).unwrap();
+    register.begin(0, &key(9), 1, 1);
+    register.flush().unwrap();
+    drop(again);
+    let again = opened_cache(settings(&home), NOW.plus_millis(1));
+    assert_eq!(counts(&again), [Some(1), Some(0), Some(0), Some(2)]);
+    let row: JobRow = again.shared.tables.row(Table::Jobs, &keys::job(&key(9))).unwrap().unwrap();
+    assert_eq!(row.state, JobStateRow::CutOff { at: 91 });
+    drop(again);
+    let again = opened_cache(settings(&home), NOW);
+    assert_eq!(counts(&again)[3], Some(2), "counted once");
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use posthaste_embedded::Ledger;
-use posthaste_ports::ArrivalSink;
-use posthaste_ports::contract::{Stores, Subject};
+use posthaste_ports::contract::{JobSubject, Stores, Subject};
+use posthaste_ports::{ArrivalSink, JobStore};
 
 use crate::support::Home;
 
@@ -37,3 +37,27 @@ fn open() -> OnDisk {
 }
 
 posthaste_ports::contract_tests!(open, durable);
+
+/// The same directory as an instance's cache.
+struct Cache(OnDisk);
+
+#[async_trait]
+impl JobSubject for Cache {
+    async fn open(&mut self) -> Arc<dyn JobStore> {
+        let (ledger, recovery) = self.0.home.open_cache("one");
+        assert_eq!(recovery.ledger.notes, Vec::<String>::new());
+        assert_eq!((recovery.cloned_from, recovery.quarantined), (None, None));
+        self.0.open = Some(ledger.clone());
+        Arc::new(ledger)
+    }
+
+    async fn close(&mut self) {
+        Subject::close(&mut self.0).await;
+    }
+}
+
+fn open_cache() -> Cache {
+    Cache(open())
+}
+
+posthaste_ports::job_contract_tests!(open_cache, durable);

@@ -5,5 +5,7 @@ mod crash;
 mod disk;
 mod durability;
 mod faults;
+mod job_crash;
+mod jobs;
 mod losses;
 mod support;

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use posthaste_domain::{
-    Attempt, DeliveryKey, EndpointId, ErrorClass, EventId, KeyHash, OwedAs, PhaseTimings,
-    Resolution, Settlement, TargetUrl, TenantId, TimerPosition, Timestamp, Verdict, WebhookSecret,
+    Attempt, DeliveryKey, EndpointId, ErrorClass, EventId, InstanceId, KeyHash, OwedAs,
+    PhaseTimings, Resolution, Settlement, TargetUrl, TenantId, TimerPosition, Timestamp, Verdict,
+    WebhookSecret,
 };
-use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery, Settings};
+use posthaste_embedded::{
+    CacheRecovery, Commit, Ledger, Observer, OpenError, Recovery, Settings, SyncMode,
+};
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{
     ArrivalSink, Journal as _, NewEvent, NewTenant, ShardSpec, TenantStore as _,
@@ -38,6 +41,9 @@ impl Observer for Witnessed {
         self.failures.lock().expect("nobody panicked").push(reason.to_owned());
     }
 }
+
+/// When every cache is opened.
+pub(crate) const OPENED_AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 
 /// A directory for a ledger; outlives the ledgers that are opened on it.
 #[derive(Debug)]
@@ -82,6 +88,25 @@ impl Home {
         sink: Arc<dyn ArrivalSink>,
     ) -> Result<(Ledger, Recovery), OpenError> {
         Ledger::open(settings, sink, Arc::new(Witnessed::default()))
+    }
+
+    /// As an instance's cache: buffered, and small enough for a test.
+    pub(crate) fn cache_settings(&self) -> Settings {
+        Settings { sync: SyncMode::Buffered, ..self.settings() }
+    }
+
+    pub(crate) fn try_open_cache(
+        &self,
+        settings: Settings,
+        instance: &str,
+    ) -> Result<(Ledger, CacheRecovery), OpenError> {
+        let instance = InstanceId::try_new(instance).expect("not empty");
+        let watched = Arc::new(Witnessed::default());
+        Ledger::open_or_quarantine(settings, &instance, OPENED_AT, watched)
+    }
+
+    pub(crate) fn open_cache(&self, instance: &str) -> (Ledger, CacheRecovery) {
+        self.try_open_cache(self.cache_settings(), instance).expect("the cache opens")
     }
 
     pub(crate) fn open(&self) -> (Ledger, Recovery) {
