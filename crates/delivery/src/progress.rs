@@ -89,7 +89,8 @@ impl Progress {
         Attempt {
             number,
             at,
-            duration_ms: self.phases.total_us / 1000,
+            // Up, so that start and duration together are not before the end: retries count from it.
+            duration_ms: self.phases.total_us.div_ceil(1000),
             status_code: self.status.map(|status| status.as_u16()),
             verdict,
             error,
