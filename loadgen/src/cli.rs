@@ -59,6 +59,8 @@ enum Command {
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Run a simulated SQS and DynamoDB, for benchmarks and faults
+    AwsSim(crate::aws_sim::Alone),
     /// Run the sink alone: it accepts every delivery and counts
     Sink(crate::sink::Alone),
 }
@@ -103,6 +105,10 @@ pub fn execute(arguments: Arguments) -> u8 {
                 exit::OK
             }
             Err(problems) => complain(&scenario, &problems),
+        },
+        Command::AwsSim(alone) => match alone.run() {
+            Ok(()) => exit::OK,
+            Err(error) => fail(&error),
         },
         Command::Sink(alone) => match alone.run() {
             Ok(()) => exit::OK,

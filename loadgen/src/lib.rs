@@ -15,8 +15,11 @@
 //! - [`live`]: shows it while it goes on.
 //! - [`report`]: shows a run to people.
 //! - [`compare`]: says whether one is better than another.
+//!
+//! Beside it stands [`aws_sim`], a simulated SQS and DynamoDB for systems that work on those.
 
 pub mod account;
+pub mod aws_sim;
 pub mod chance;
 pub mod clock;
 pub mod compare;
