@@ -59,12 +59,12 @@ fn samples(check: &mut impl Check) {
 /// Jobs in each state, and whose directory they are in.
 fn job_samples(check: &mut impl Check) {
     let new = IdentityRow { store: 1 << 127, instance: None, cloned_from: None };
+    check.record("identity-new", new.clone());
     let instance = Some("i-0123456789abcdef0".to_owned());
     check.record(
         "identity-clone",
-        IdentityRow { instance, cloned_from: Some("i".to_owned()), ..new.clone() },
+        IdentityRow { instance, cloned_from: Some("i".to_owned()), ..new },
     );
-    check.record("identity-new", new);
     let payload = Some(Bytes::from_static(b"{}"));
     let due = Timestamp::from_millis(1_764_000_000_123);
     let cause = DeadLetterCause::Poison;

@@ -75,7 +75,7 @@ async fn every_answered_change_outlives_a_kill() {
 
 /// Compares what is there with what was told; gives how much was told.
 async fn compare(place: &Path, round: u64) -> usize {
-    let told = fs::read_to_string(place.join("told")).unwrap();
+    let told = fs::read_to_string(place.join("told")).expect("readable");
     // Of each delivery: the version that was answered last, and those that were asked for after
     // it, one a life that was cut off.
     let mut jobs: BTreeMap<u64, (Option<u64>, Vec<u64>)> = BTreeMap::new();
@@ -99,7 +99,7 @@ async fn compare(place: &Path, round: u64) -> usize {
     let torn = |note: &String| note.contains("never acknowledged");
     assert!(recovery.ledger.notes.iter().all(torn), "{:?}", recovery.ledger.notes);
     let keys: Vec<_> = jobs.keys().map(|n| job(*n, 0).key).collect();
-    let read = ledger.jobs(&keys).await.unwrap();
+    let read = ledger.jobs(&keys).await.expect("readable");
     for ((n, (answered, asked)), job) in jobs.iter().zip(read) {
         let lawful: Vec<_> = answered.iter().chain(asked).collect();
         let expected: Vec<_> = lawful.iter().map(|version| at_version(*n, **version)).collect();
