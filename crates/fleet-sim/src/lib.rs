@@ -3,3 +3,68 @@
 //!
 //! Same seed, same trace. Nothing here is real but the code under test: time is virtual, and no
 //! thread, socket or disk is used.
+//!
+//! ```text
+//!  senders ──► table, queue ◄──► daemon 0..n: courier ──► engine ──► driver ──► endpoints
+//!  operators ──►  (cloud)            │  disk (jobs)                               │
+//!                    └───────────────┴──────── judge: every write, every request ─┘
+//! ```
+
+mod chance;
+mod clients;
+mod clock;
+mod cloud;
+mod coverage;
+mod daemon;
+mod driver;
+mod endpoint;
+mod jobs;
+mod judge;
+mod mutant;
+mod plan;
+mod report;
+mod run;
+mod tenants;
+mod trace;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use endpoint::Behaviour;
+pub use mutant::Mutant;
+pub use plan::{
+    Clients, DiskFate, Fault, Fleet, Happening, Millis, Oddities, Plan, START, Service, Tenant,
+    Window,
+};
+pub use report::{Counts, Coverage, DECISIONS, Failure, Report};
+
+/// Runs a world until everything in it is settled.
+///
+/// # Errors
+/// [`Failure`] says what went wrong first, and how to see it again. A panic is one.
+pub fn run(plan: &Plan) -> Result<Report, Failure> {
+    run_world(plan, false)
+}
+
+/// The same, and prints every step to standard output.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_aloud(plan: &Plan) -> Result<Report, Failure> {
+    run_world(plan, true)
+}
+
+fn run_world(plan: &Plan, aloud: bool) -> Result<Report, Failure> {
+    let ended = catch_unwind(AssertUnwindSafe(|| run::run(plan.clone(), aloud)));
+    let (at_ms, what) = match ended {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(wrong)) => wrong,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            (0, format!("panic: {}", text.unwrap_or("without a text")))
+        }
+    };
+    let (seed, events, mutant) = (plan.seed, plan.clients.events, plan.mutant);
+    Err(Failure { seed, events, mutant, at_ms, what })
+}

@@ -1,0 +1,85 @@
+//! The daemons' clocks: off by some time, stepped, and followed without jumps as the daemon's own
+//! clock does it (at most a tenth faster or slower than time).
+
+use std::sync::Arc;
+
+use posthaste_courier::Clock;
+use posthaste_domain::Timestamp;
+
+use crate::plan::START;
+use crate::world::World;
+
+/// How often a clock looks at the wall, in milliseconds.
+const LOOK_EVERY_MS: u64 = 250;
+
+/// One clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    /// How far the wall is off.
+    wall_off_ms: i64,
+    /// How far the time that is told is off.
+    off_ms: i64,
+    looked_ms: u64,
+    last: u64,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Clocks(Vec<Followed>);
+
+impl Clocks {
+    pub(crate) fn new(skews_ms: &[i64]) -> Self {
+        let clock = |skew: &i64| Followed { wall_off_ms: *skew, ..Followed::default() };
+        Self(skews_ms.iter().map(clock).collect())
+    }
+
+    /// A process starts: its time is the wall's.
+    pub(crate) fn start(&mut self, daemon: usize, ms: u64) {
+        let clock = &mut self.0[daemon];
+        (clock.off_ms, clock.looked_ms, clock.last) = (clock.wall_off_ms, ms, 0);
+    }
+
+    pub(crate) fn step(&mut self, daemon: usize, off_ms: i64) {
+        self.0[daemon].wall_off_ms = off_ms;
+    }
+
+    /// The time as this daemon tells it.
+    pub(crate) fn now(&mut self, daemon: usize, ms: u64) -> Timestamp {
+        let clock = &mut self.0[daemon];
+        let passed = ms.saturating_sub(clock.looked_ms);
+        if passed >= LOOK_EVERY_MS {
+            clock.looked_ms = ms;
+            let most = i64::try_from(passed / 10).unwrap_or(i64::MAX);
+            clock.off_ms += (clock.wall_off_ms - clock.off_ms).clamp(-most, most);
+        }
+        clock.last = clock.last.max(shown(ms, clock.off_ms));
+        Timestamp::from_millis(clock.last)
+    }
+
+    fn wall(&self, daemon: usize, ms: u64) -> Timestamp {
+        Timestamp::from_millis(shown(ms, self.0[daemon].wall_off_ms))
+    }
+}
+
+fn shown(ms: u64, off_ms: i64) -> u64 {
+    START.plus_millis(ms).as_millis().saturating_add_signed(off_ms)
+}
+
+/// A daemon's clock.
+#[derive(Clone)]
+pub(crate) struct DaemonClock {
+    pub(crate) world: Arc<World>,
+    pub(crate) daemon: usize,
+}
+
+impl Clock for DaemonClock {
+    fn now(&self) -> Timestamp {
+        let ms = self.world.ms();
+        self.world.lock().clocks.now(self.daemon, ms)
+    }
+
+    fn wall(&self) -> Timestamp {
+        let ms = self.world.ms();
+        self.world.lock().clocks.wall(self.daemon, ms)
+    }
+}

@@ -1,0 +1,155 @@
+//! The cloud: a table and two queues, behind calls that take time and fail as the plan says.
+//!
+//! What a row write means is [`posthaste_domain::RowWrite::apply`]; what is seen of it, and when,
+//! is decided here.
+
+mod mail;
+mod queue;
+mod rows;
+mod table;
+
+pub(crate) use mail::{Mail, Shown};
+pub(crate) use queue::QueuePort;
+pub(crate) use rows::RowsPort;
+pub(crate) use table::Table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_ports::PortError;
+use tokio::time::sleep;
+
+use crate::plan::Service;
+use crate::trace::Who;
+use crate::world::World;
+
+/// The main queue's place among the two.
+pub(crate) const MAIN: usize = 0;
+/// The DLQ's.
+pub(crate) const DEAD: usize = 1;
+
+/// What becomes of a call, or of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Luck {
+    /// It is done, and says so.
+    Works,
+    /// Nothing is done.
+    Fails(PortError),
+    /// It is done, and does not say so.
+    LosesReply,
+}
+
+/// A caller's way to the cloud.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) world: Arc<World>,
+    pub(crate) who: Who,
+}
+
+/// A service of the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Rows,
+    Queue,
+}
+
+impl Line {
+    pub(crate) fn service(&self, kind: Kind) -> &Service {
+        match kind {
+            Kind::Rows => &self.world.plan.rows,
+            Kind::Queue => &self.world.plan.queue,
+        }
+    }
+
+    /// The way there, or back.
+    pub(crate) async fn travel(&self, kind: Kind) {
+        self.world.count_busy();
+        self.burn_fuse().await;
+        let spared = self.who == Who::Client && self.world.plan.clients.spared;
+        let latency = if spared { (0, 0) } else { self.service(kind).latency_ms };
+        let ms = self.world.lock().chance.within(latency);
+        if ms > 0 {
+            sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    /// A fuse that is at its end ends the daemon at this very step.
+    async fn burn_fuse(&self) {
+        if let Who::Daemon(daemon) = self.who
+            && self.is_fuse_at_its_end(daemon)
+        {
+            self.world.blown[daemon].notify_one();
+            std::future::pending().await
+        }
+    }
+
+    fn is_fuse_at_its_end(&self, daemon: usize) -> bool {
+        let mut state = self.world.lock();
+        let Some(left) = state.fuses.get_mut(&daemon) else { return false };
+        *left = left.saturating_sub(1);
+        let is_at_its_end = *left == 0;
+        if is_at_its_end {
+            state.fuses.remove(&daemon);
+        }
+        is_at_its_end
+    }
+
+    /// What becomes of a call.
+    pub(crate) fn call_luck(&self, kind: Kind) -> Luck {
+        let (fails, lost) = {
+            let service = self.service(kind);
+            (service.fails_permille, service.lost_permille)
+        };
+        if self.is_spared() {
+            return Luck::Works;
+        }
+        let mut state = self.world.lock();
+        if state.chance.permille(fails) {
+            return Luck::Fails(PortError::Transient("refused".to_owned()));
+        }
+        if state.chance.permille(lost) { Luck::LosesReply } else { Luck::Works }
+    }
+
+    /// What becomes of an entry of a call that works.
+    pub(crate) fn entry_luck(&self, kind: Kind) -> Luck {
+        if self.is_spared() {
+            return Luck::Works;
+        }
+        let ms = self.world.ms();
+        let service = self.service(kind);
+        let now = |from: u64, until: u64| from <= ms && ms < until;
+        let mut state = self.world.lock();
+        for window in service.windows.iter().filter(|it| now(it.from_ms, it.until_ms)) {
+            if window.passes_permille == 0 && state.chance.permille(100) {
+                return Luck::LosesReply;
+            }
+            if !state.chance.permille(window.passes_permille) {
+                return Luck::Fails(match window.passes_permille {
+                    0 => PortError::Transient("out of service".to_owned()),
+                    _ => PortError::Throttled { retry_after_ms: 100 },
+                });
+            }
+        }
+        if state.chance.permille(service.entries_permille) {
+            return Luck::Fails(PortError::Transient("one entry failed".to_owned()));
+        }
+        Luck::Works
+    }
+
+    fn is_spared(&self) -> bool {
+        self.world.is_calm() || (self.who == Who::Client && self.world.plan.clients.spared)
+    }
+
+    /// A call without entries, or one whose entries share their luck.
+    pub(crate) fn luck(&self, kind: Kind) -> Luck {
+        match self.call_luck(kind) {
+            Luck::Works => self.entry_luck(kind),
+            luck => luck,
+        }
+    }
+}
+
+/// A reply that never came.
+pub(crate) fn lost() -> PortError {
+    PortError::Transient("no reply".to_owned())
+}

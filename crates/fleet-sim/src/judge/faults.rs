@@ -1,0 +1,128 @@
+//! What faults excuse.
+
+use posthaste_domain::{InstanceId, RowKey};
+
+use super::Judge;
+use super::cases::Open;
+use crate::cloud::Shown;
+use crate::trace::Who;
+use crate::world::World;
+
+/// A failure explains what happens within so many milliseconds: the longest time for which a
+/// message or a lease that could not be renewed hides its event, and some more.
+const EXPLAINS_MS: u64 = 420_000;
+/// An outcome that is on its way for so many milliseconds is slow enough for others to step in.
+const SLOW_MS: u64 = 100_000;
+/// A daemon that stands still for less does no harm.
+const PAUSE_MS: u64 = 20_000;
+
+impl Judge {
+    pub(crate) fn started(&mut self, daemon: usize, name: &InstanceId) {
+        self.alive.insert(daemon, name.clone());
+    }
+
+    /// A daemon has ended: what it had begun will be begun again.
+    pub(crate) fn ended(&mut self, daemon: usize) {
+        self.alive.remove(&daemon);
+        for key in self.open_of(daemon) {
+            self.open.remove(&(daemon, key.clone()));
+            self.excuse(&key, "a daemon ended");
+            if let Some(case) = self.cases.get_mut(&key) {
+                case.cut_off += 1;
+            }
+        }
+    }
+
+    /// A daemon stands still from now on.
+    pub(crate) fn paused(&mut self, daemon: usize, (ms, lasts_ms): (u64, u64)) {
+        if lasts_ms < PAUSE_MS {
+            return;
+        }
+        self.paused_ms.insert(daemon, ms + lasts_ms);
+        for key in self.open_of(daemon) {
+            self.excuse(&key, "a daemon stood still");
+        }
+    }
+
+    fn open_of(&self, daemon: usize) -> Vec<RowKey> {
+        let open = self.open.keys().filter(|(whose, _)| *whose == daemon);
+        open.map(|(_, key)| key.clone()).collect()
+    }
+
+    /// A disk came back without what it last knew of this delivery.
+    pub(crate) fn forgotten(&mut self, key: &RowKey) {
+        self.excuse(key, "a disk lost its last writes");
+    }
+
+    /// A job waits on two disks of one name.
+    pub(crate) fn copied(&mut self, key: &RowKey) {
+        self.excuse(key, "a disk runs twice");
+    }
+
+    /// An endpoint took an event, and the daemon will not hear of it.
+    pub(crate) fn unheard(&mut self, key: &RowKey) {
+        self.excuse(key, "an answer was lost");
+    }
+
+    pub(crate) fn hide_failed(&mut self, daemon: usize, ms: u64) {
+        self.hide_failed_ms.insert(daemon, ms);
+    }
+
+    pub(crate) fn write_failed(&mut self, daemon: usize, ms: u64) {
+        self.write_failed_ms.insert(daemon, ms);
+    }
+
+    /// A message is given back to the queue.
+    pub(crate) fn given_back(&self, who: Who, key: &RowKey) -> Result<(), String> {
+        let Who::Daemon(daemon) = who else { return Ok(()) };
+        match self.open.get(&(daemon, key.clone())) {
+            Some(open) if open.is_answered => Err(format!(
+                "the message of {key:?} is given back by {who:?}, which knows an outcome that is \
+                 not in the row"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody else gets a delivery of which attempts are open: whether faults explain that.
+    pub(super) fn overlap(&mut self, key: &RowKey, ms: u64) {
+        let of_key = self.open.iter().filter(|((_, its), _)| its == key);
+        let open: Vec<(usize, Open)> = of_key.map(|((it, _), open)| (*it, *open)).collect();
+        for (daemon, open) in open {
+            let lately = |at: Option<&u64>| at.is_some_and(|at| at + EXPLAINS_MS >= ms);
+            let is_explained = lately(self.hide_failed_ms.get(&daemon))
+                || lately(self.write_failed_ms.get(&daemon))
+                || lately(self.paused_ms.get(&daemon))
+                || open.since_ms + SLOW_MS < ms;
+            if is_explained {
+                self.excuse(key, "its owner could not keep it");
+            }
+        }
+    }
+}
+
+impl World {
+    /// Somebody received a message of the main queue.
+    pub(crate) fn received(&self, who: Who, shown: &Shown) {
+        let Some((key, round)) = &shown.letter.event else { return };
+        let ms = self.ms();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let row = state.table.row(key);
+        let is_settled = row.is_none_or(|row| row.is_final() || row.lease.is_some());
+        if shown.is_copy {
+            state.counts.copies += 1;
+        }
+        if shown.is_miscounted {
+            state.judge.excuse(key, "a receipt was not counted");
+        } else if shown.is_copy && !is_settled {
+            state.judge.excuse(key, "a message was shown twice");
+        } else if shown.receives > 1 {
+            state.judge.overlap(key, ms);
+        }
+        drop(guard);
+        if let Who::Daemon(daemon) = who {
+            self.expect_read(daemon, key, (*round, shown));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The simulator on the command line: many seeds with progress and a summary, or one with its
+//! trace.
+//!
+//! ```text
+//! posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
+//! posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+//! ```
+//!
+//! Exit status: 0 when every seed held, 1 when one did not, 2 when the arguments make no sense.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command's output is for the person who runs it"
+)]
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use posthaste_fleet_sim::{Counts, Coverage, Failure, Mutant, Plan};
+
+const USAGE: &str = "\
+usage: posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
+       posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+
+  --seeds N        how many seeds to run (100)
+  --from S         the first seed (0)
+  --seed X         only this one
+  --events E       events posted in each world (40)
+  --jobs J         seeds at a time (one for each core)
+  --trace          print every step of the one seed
+  --mutant NAME    with a deliberate fault, which should be found";
+
+/// What was asked for.
+#[derive(Debug)]
+struct Arguments {
+    seeds: u64,
+    from: u64,
+    one: bool,
+    events: u64,
+    jobs: usize,
+    trace: bool,
+    mutant: Option<Mutant>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            eprintln!("{wrong}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let failed = if arguments.one { run_one(&arguments) } else { run_many(&arguments) };
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let (one, trace, mutant) = (false, false, None);
+    let mut found = Arguments { seeds: 100, from: 0, one, events: 40, jobs, trace, mutant };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        let number = |text: String| {
+            text.parse::<u64>().map_err(|_| format!("{word} wants a number, not '{text}'"))
+        };
+        match word.as_str() {
+            "--seeds" => found.seeds = number(value()?)?,
+            "--from" => found.from = number(value()?)?,
+            "--events" => found.events = number(value()?)?,
+            "--jobs" => found.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
+            "--trace" => found.trace = true,
+            "--seed" => {
+                found.one = true;
+                found.from = number(value()?)?;
+            }
+            "--mutant" => {
+                let name = value()?;
+                let names = Mutant::ALL.map(Mutant::as_str).join(", ");
+                let known = Mutant::parse(&name);
+                found.mutant =
+                    Some(known.ok_or_else(|| format!("no mutant '{name}'; there are: {names}"))?);
+            }
+            _ => return Err(format!("unknown argument '{word}'")),
+        }
+    }
+    Ok(found)
+}
+
+fn plan(arguments: &Arguments, seed: u64) -> Plan {
+    Plan { mutant: arguments.mutant, ..Plan::draw(seed, arguments.events) }
+}
+
+/// Runs one seed; says whether it failed.
+fn run_one(arguments: &Arguments) -> bool {
+    let plan = plan(arguments, arguments.from);
+    let run = if arguments.trace { posthaste_fleet_sim::run_aloud } else { posthaste_fleet_sim::run };
+    match run(&plan) {
+        Ok(report) => {
+            println!("seed {}: {}; trace {:016x}", plan.seed, report.counts, report.trace_hash);
+            false
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            eprintln!("{plan:#?}");
+            true
+        }
+    }
+}
+
+/// What the seeds have come to so far.
+#[derive(Debug, Default)]
+struct Tally {
+    next: AtomicU64,
+    stop: AtomicBool,
+    total: Mutex<Total>,
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    seeds: u64,
+    counts: Counts,
+    coverage: Coverage,
+    failure: Option<Failure>,
+}
+
+/// Runs many seeds, several at a time; says whether one failed.
+fn run_many(arguments: &Arguments) -> bool {
+    let tally = Tally::default();
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| work(arguments, &tally));
+        }
+    });
+    let total = tally.total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    println!("\n{} seeds from {}: {}", total.seeds, arguments.from, total.counts);
+    println!("{}", total.coverage);
+    if let Some(failure) = &total.failure {
+        eprintln!("{failure}");
+    }
+    total.failure.is_some()
+}
+
+fn work(arguments: &Arguments, tally: &Tally) {
+    while !tally.stop.load(Ordering::Relaxed) {
+        let index = tally.next.fetch_add(1, Ordering::Relaxed);
+        if index >= arguments.seeds {
+            return;
+        }
+        let ran = posthaste_fleet_sim::run(&plan(arguments, arguments.from + index));
+        let mut total = tally.total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        total.seeds += 1;
+        match ran {
+            Ok(report) => {
+                total.counts.add(&report.counts);
+                total.coverage.add(&report.coverage);
+            }
+            Err(failure) => {
+                // The smallest seed that failed is the one to look at first.
+                if total.failure.as_ref().is_none_or(|known| failure.seed < known.seed) {
+                    total.failure = Some(failure);
+                }
+                tally.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        show_progress(total.seeds, arguments.seeds, &total.counts);
+    }
+}
+
+fn show_progress(done: u64, of: u64, counts: &Counts) {
+    let (accepted, requests, crashes) = (counts.accepted, counts.requests, counts.crashes);
+    let line =
+        format!("{done} of {of} seeds, {accepted} events, {requests} requests, {crashes} crashes");
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{line}");
+    } else if done == of || done.is_multiple_of((of / 20).max(1)) {
+        eprintln!("{line}");
+    }
+}
