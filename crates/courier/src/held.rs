@@ -22,6 +22,8 @@ pub(crate) struct Held {
     pub(crate) payload: Option<Bytes>,
     /// Until when nobody else receives it, as far as we know.
     pub(crate) hidden_until: Timestamp,
+    /// Whether the outcome of an attempt is known, and on its way into the row.
+    pub(crate) is_settling: bool,
 }
 
 /// All of them.
@@ -119,10 +121,21 @@ impl HeldTable {
         Backlog { exhausted: of_endpoint.next().is_none(), owed }
     }
 
-    /// Everything that is held, to be given back.
-    pub(crate) fn drain(&mut self) -> Vec<Held> {
+    /// The outcome of an attempt of this round is known.
+    pub(crate) fn settling(&mut self, key: &DeliveryKey, round: u32) {
+        if let Some(held) = self.all.get_mut(key)
+            && held.round == round
+        {
+            held.is_settling = true;
+        }
+    }
+
+    /// Lets everything go; gives the receipts of what may be given back. Not those whose outcome
+    /// is known: whoever received them would find nothing of it in the row, and attempt again.
+    pub(crate) fn drain(&mut self) -> Vec<Receipt> {
         self.payload_bytes = 0;
-        std::mem::take(&mut self.all).into_values().collect()
+        let all = std::mem::take(&mut self.all).into_values();
+        all.filter(|held| !held.is_settling).map(|held| held.receipt).collect()
     }
 }
 
@@ -161,6 +174,7 @@ mod tests {
             interrupted: 0,
             payload: Some(vec![0; bytes].into()),
             hidden_until: Timestamp::from_millis(100),
+            is_settling: false,
         }
     }
 
@@ -176,6 +190,18 @@ mod tests {
         table.lost(&key("acme", 2), &Receipt("b".into()));
         assert_eq!((table.len(), table.payload_bytes()), (1, 7), "an older receipt was lost");
         table.lost(&key("acme", 2), &Receipt("c".into()));
+        assert_eq!((table.len(), table.payload_bytes()), (0, 0));
+    }
+
+    /// What is settling is not given back: its outcome is in the outbox, or on its way there.
+    #[test]
+    fn only_what_has_no_outcome_is_given_back() {
+        let mut table = HeldTable::default();
+        table.insert(key("acme", 1), held("a", 1));
+        table.insert(key("acme", 2), held("b", 1));
+        table.settling(&key("acme", 1), 0);
+        table.settling(&key("acme", 2), 7);
+        assert_eq!(table.drain(), [Receipt("b".into())]);
         assert_eq!((table.len(), table.payload_bytes()), (0, 0));
     }
 

@@ -152,6 +152,7 @@ impl Courier {
                 interrupted,
                 payload: it.event.payload,
                 hidden_until: it.hidden_until,
+                is_settling: false,
             };
             let owed = held.owed(it.key.clone());
             let mut table = self.held();

@@ -152,7 +152,11 @@ impl Courier {
         job: Option<Job>,
         reply: Reply,
     ) -> Result<Outcome, PortError> {
-        let held = self.held().get(&settlement.key).cloned();
+        let held = {
+            let mut table = self.held();
+            table.settling(&settlement.key, settlement.round);
+            table.get(&settlement.key).cloned()
+        };
         let held = held.filter(|held| held.round == settlement.round);
         let (epoch, shard_key, payload) = match (held, job) {
             (Some(held), _) => (0, held.shard_key, held.payload),

@@ -134,8 +134,7 @@ impl Courier {
         let within = Duration::from_millis(within_ms);
         // What is left is in the outbox.
         drop(timeout(within, self.become_idle()).await);
-        let left = self.held().drain();
-        let receipts: Vec<_> = left.into_iter().map(|held| held.receipt).collect();
+        let receipts = self.held().drain();
         if !receipts.is_empty() {
             let given_back = self.ports.queue.hide(receipts, 0);
             // They come again by themselves, only later.
