@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use posthaste_courier::Courier;
 use posthaste_embedded::{Health, Ledger};
 use tokio::sync::watch;
 
@@ -20,10 +21,19 @@ pub struct Admin {
     pub phase: watch::Receiver<Phase>,
     /// Whether something ended the process.
     pub fatal: Fatal,
-    /// The store, once it is open.
-    pub ledger: Arc<OnceLock<Ledger>>,
+    /// What is open.
+    pub opened: Arc<OnceLock<Opened>>,
     /// The figures.
     pub metrics: Arc<Metrics>,
+}
+
+/// What the admin routes look at once it is open.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The data directory.
+    pub ledger: Ledger,
+    /// In AWS mode.
+    pub courier: Option<Arc<Courier>>,
 }
 
 /// The admin routes.
@@ -51,7 +61,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let phase = *admin.phase.borrow();
-    let body = admin.metrics.render(phase, admin.ledger.get());
+    let body = admin.metrics.render(phase, admin.opened.get());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
@@ -66,7 +76,10 @@ impl Admin {
         if let Some(reason) = self.fatal.reason() {
             reasons.push(reason);
         }
-        match self.ledger.get().map(Ledger::health) {
+        let opened = self.opened.get();
+        let courier = opened.and_then(|opened| opened.courier.as_ref());
+        reasons.extend(courier.map(|courier| courier.ailments()).unwrap_or_default());
+        match opened.map(|opened| opened.ledger.health()) {
             // Where it is not open, the phase says so.
             None | Some(Health::Healthy) => {}
             Some(Health::Full) => reasons.push("disk too full to accept events".to_owned()),

@@ -4,10 +4,12 @@
 //! The order is the reverse of the drain's ([`Instance::drain`]): whoever watches first, then the
 //! ledger, the shards, and at last the listener that takes events.
 
+pub(crate) mod cloud;
 mod settings;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -15,12 +17,14 @@ use posthaste_api::{AuthCache, Deps, ReceiverObserver};
 use posthaste_domain::{ApiKey, KeyHash};
 use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery};
 use posthaste_engine::Engine;
+use posthaste_ports::PortError;
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use self::cloud::{Cloud, Views};
 pub use self::settings::{descriptors, shard_count};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Opened};
 use crate::admin_key::{self, AdminKeyError};
 use crate::chance::Chance;
 use crate::cli::EXIT_CONFIG;
@@ -31,7 +35,7 @@ use crate::instance::{Instance, Sweeper};
 use crate::lifecycle::{EXIT_FATAL, Fatal, Phase, spawn};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Listening, Server};
-use crate::shard::Parts;
+use crate::shard::{Parts, Stores};
 use crate::shards::Shards;
 use crate::sweep;
 
@@ -82,6 +86,25 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// AWS refuses, and will go on refusing.
+    #[error(transparent)]
+    Aws(#[from] posthaste_aws::Error),
+    /// Messages would be shown again while they are being attempted.
+    #[error(
+        "{queue} hides messages for {} s; it must be {} s, which hold an attempt several times \
+         over: set its VisibilityTimeout",
+        found_ms / 1000,
+        posthaste_protocol::VISIBILITY_MS / 1000
+    )]
+    Visibility {
+        /// Which queue.
+        queue: String,
+        /// What it is set to, in milliseconds.
+        found_ms: u64,
+    },
+    /// What the data directory keeps of unfinished work cannot be read.
+    #[error("cannot take up unfinished work")]
+    Jobs(#[source] PortError),
     /// The thread that opened the ledger ended without an answer.
     #[error("opening the data directory was cut off")]
     CutOff,
@@ -95,7 +118,9 @@ impl StartError {
             Self::Bind(error) => error.is_config(),
             Self::Open(error) => error.exit_config(),
             Self::AdminKey(error) => matches!(error, AdminKeyError::Damaged),
-            Self::System { .. } | Self::CutOff => false,
+            Self::Aws(error) => !error.is_passing(),
+            Self::Visibility { .. } => true,
+            Self::System { .. } | Self::Jobs(_) | Self::CutOff => false,
         };
         ExitCode::from(if config { EXIT_CONFIG } else { EXIT_FATAL })
     }
@@ -134,7 +159,7 @@ pub async fn start(
     let watched = Admin {
         phase: phase.subscribe(),
         fatal: fatal.clone(),
-        ledger: Arc::clone(&opened),
+        opened: Arc::clone(&opened),
         metrics: Arc::clone(&metrics),
     };
     let admin = listeners.admin.map(|admin| serve("the admin listener", admin, watched, &fatal));
@@ -145,16 +170,25 @@ pub async fn start(
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
     };
-    let ledger = open(settings::ledger(config, accept_loss), inboxes.clone(), observer).await?;
-    opened.get_or_init(|| ledger.clone());
-    let admin_keys = admin_key::settle(&ledger, config.auth.admin_key.as_ref(), show_key).await?;
+    let Backend { ledger, mut cloud, views } =
+        open(config, accept_loss, (&inboxes, &clock), observer).await?;
+    opened.get_or_init(|| Opened {
+        ledger: ledger.clone(),
+        courier: cloud.as_ref().map(|cloud| Arc::clone(&cloud.courier)),
+    });
+    let admin_keys =
+        admin_key::settle(&*views.api.tenants, config.auth.admin_key.as_ref(), show_key).await?;
     let parts = Common { config, ledger: &ledger, clock: &clock, metrics: &metrics, fatal: &fatal };
-    let shards = parts.shards(&inboxes)?;
-    let router = parts.router(admin_keys, receiver_observer);
+    let shards = parts.shards(&inboxes, &views.shard)?;
+    let router = parts.router(views.api, admin_keys, receiver_observer);
     let public = listeners.public.serve(router, &fatal).map_err(system("the public listener"))?;
-    let sweeper = parts.sweeper();
+    // Rows in DynamoDB expire there.
+    let sweeper = cloud.is_none().then(|| parts.sweeper());
+    if let Some(cloud) = &mut cloud {
+        cloud.run(&fatal);
+    }
     phase.send_replace(Phase::Running);
-    Ok(Instance { phase, fatal, clock, metrics, public, sweeper, shards, ledger, admin })
+    Ok(Instance { phase, fatal, clock, metrics, public, sweeper, shards, ledger, cloud, admin })
 }
 
 fn serve(
@@ -166,16 +200,51 @@ fn serve(
     server.serve(admin::router(admin), fatal).map_err(system(what))
 }
 
-/// Opens the ledger on a thread that may block.
+/// What stands behind the ports.
+struct Backend {
+    ledger: Ledger,
+    cloud: Option<Cloud>,
+    views: Views,
+}
+
+/// Opens the data directory, and in AWS mode queues and tables too.
 async fn open(
-    settings: posthaste_embedded::Settings,
-    inboxes: Inboxes,
+    config: &Config,
+    accept_loss: bool,
+    (inboxes, clock): (&Inboxes, &Clock),
     observer: LedgerObserver,
-) -> Result<Ledger, StartError> {
-    let dir = settings.dir.clone();
-    let opening = move || Ledger::open(settings, Arc::new(inboxes), Arc::new(observer));
-    let opened = tokio::task::spawn_blocking(opening).await;
-    let (ledger, recovery) = opened.map_err(|_| StartError::CutOff)??;
+) -> Result<Backend, StartError> {
+    let settings = settings::ledger(config, accept_loss);
+    if !config.aws.enabled {
+        let inboxes = Arc::new(inboxes.clone());
+        let opening = move || Ledger::open(settings, inboxes, Arc::new(observer));
+        let (ledger, recovery) = blocking(opening).await??;
+        tell(&config.data.dir, recovery);
+        let views = settings::views(&ledger);
+        return Ok(Backend { ledger, cloud: None, views });
+    }
+    let connected = cloud::connect(config).await?;
+    let (instance, now) = (cloud::instance(config), clock.now());
+    let opening = move || Ledger::open_or_quarantine(settings, &instance, now, Arc::new(observer));
+    let (ledger, recovery) = blocking(opening).await??;
+    if let Some(origin) = &recovery.cloned_from {
+        warn!(%origin, "the data directory is a copy of another instance's");
+    }
+    let assembled = connected.assemble(config, &ledger, &recovery, (inboxes, clock)).await?;
+    tell(&config.data.dir, recovery.ledger);
+    let (cloud, views) = assembled;
+    Ok(Backend { ledger, cloud: Some(cloud), views })
+}
+
+/// Does something on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(job).await.map_err(|_| StartError::CutOff)
+}
+
+/// Says what a start found in the data directory.
+fn tell(dir: &Path, recovery: Recovery) {
     let Recovery { created, interrupted, accepted_lost, notes } = recovery;
     for note in notes {
         warn!("{note}");
@@ -191,7 +260,6 @@ async fn open(
             info!(%dir, interrupted, "data directory opened; attempts cut off by a crash repeat");
         }
     }
-    Ok(ledger)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -208,7 +276,7 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn shards(&self, inboxes: &Inboxes) -> Result<Shards, StartError> {
+    fn shards(&self, inboxes: &Inboxes, stores: &Stores) -> Result<Shards, StartError> {
         let (order, mut all) = (Shards::order(), Vec::new());
         for (spec, inbox) in inboxes.shards() {
             let engine = settings::engine(self.config, spec.count);
@@ -218,7 +286,7 @@ impl Common<'_> {
                 engine: Engine::new(engine, Chance.number()),
                 client: settings::delivery(self.config, spec.count),
                 inbox,
-                store: settings::stores(self.ledger),
+                store: stores.clone(),
                 register: register.map_err(system("a shard's register"))?,
                 clock: self.clock.clone(),
                 metrics: self.metrics.shard(spec.index),
@@ -231,15 +299,10 @@ impl Common<'_> {
 
     fn router(
         &self,
+        stores: posthaste_api::Stores,
         admin_keys: Vec<KeyHash>,
         receiver_observer: Option<ReceiverObserver>,
     ) -> axum::Router {
-        let ledger = Arc::new(self.ledger.clone());
-        let stores = posthaste_api::Stores {
-            tenants: Arc::<Ledger>::clone(&ledger),
-            events: Arc::<Ledger>::clone(&ledger),
-            dead_letters: ledger,
-        };
         let deps = Deps {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(Chance),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use crate::assemble::cloud::Cloud;
 use crate::clock::Clock;
 use crate::lifecycle::{Fatal, Phase};
 use crate::metrics::Metrics;
@@ -24,9 +25,10 @@ pub struct Instance {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) public: Listening,
-    pub(crate) sweeper: Sweeper,
+    pub(crate) sweeper: Option<Sweeper>,
     pub(crate) shards: Shards,
     pub(crate) ledger: Ledger,
+    pub(crate) cloud: Option<Cloud>,
     pub(crate) admin: Option<Listening>,
 }
 
@@ -87,13 +89,22 @@ impl Instance {
     /// attempts, what is in flight finishes and is settled, the receiver and the ledger close, and
     /// whoever watches sees it to the end.
     pub async fn drain(self, drain_max: Duration) -> Drained {
-        let Self { phase, fatal: _, clock, metrics, public, sweeper, shards, ledger, admin } = self;
+        let Self { phase, fatal: _, clock, metrics, public, sweeper, shards, ledger, cloud, admin } =
+            self;
         let started_us = clock.monotonic_us();
         phase.send_replace(Phase::Draining);
         public.close_gate();
-        sweeper.stop().await;
+        if let Some(cloud) = &cloud {
+            cloud.stop_intake();
+        }
+        if let Some(sweeper) = sweeper {
+            sweeper.stop().await;
+        }
         let ended = shards.drain(drain_max).await;
         public.stop().await;
+        if let Some(cloud) = cloud {
+            cloud.finish().await;
+        }
         let held = metrics.held();
         ledger.close().await;
         phase.send_replace(Phase::Stopped);

@@ -8,7 +8,7 @@
 //! `connections_total{kind}`, `engine_deliveries{shard,state}`, `engine_endpoints{shard,state}`,
 //! `engine_invariant_violations`, `pool_connections{shard,state}`, `ledger_commit_seconds`,
 //! `ledger_commits_total{synced}`, `ledger_bytes{kind}`, `ledger_queue_operations`,
-//! `ledger_damaged_rows`, `process_resident_memory_bytes`, `process_cpu_seconds`,
+//! `ledger_damaged_rows`, `courier{figure}` (AWS mode), `process_resident_memory_bytes`, `process_cpu_seconds`,
 //! `process_phase{phase}`.
 
 mod refreshed;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use posthaste_domain::{Attempt, ErrorClass, Resolution, Settlement, Verdict};
-use posthaste_embedded::{Commit, Ledger};
+use posthaste_embedded::Commit;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -26,6 +26,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::refreshed::Refreshed;
+use crate::admin::Opened;
 use crate::lifecycle::Phase;
 
 /// 100 µs to 100 s in steps of about 1.6: fine enough for a percentile, few enough for a scrape.
@@ -178,9 +179,9 @@ impl Metrics {
 
     /// Everything in the OpenMetrics text format; without the ledger where it is not open.
     #[must_use]
-    pub fn render(&self, phase: Phase, ledger: Option<&Ledger>) -> String {
+    pub fn render(&self, phase: Phase, opened: Option<&Opened>) -> String {
         let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.refreshed.refresh(phase, &shards, ledger);
+        self.refreshed.refresh(phase, &shards, opened);
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a String cannot fail.

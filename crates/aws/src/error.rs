@@ -49,6 +49,7 @@ impl fmt::Display for Resource {
 }
 
 /// Why a call came to nothing.
+#[expect(clippy::error_impl_error, reason = "a reader sees `posthaste_aws::Error`")]
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// Nobody said which region.
@@ -117,6 +118,20 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Error {
+    /// Whether it may be over by itself soon; anything else takes a person.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Throttled { .. }
+                | Self::Expired { .. }
+                | Self::NoCredentials(_)
+                | Self::Unreachable { .. }
+        )
+    }
 }
 
 impl From<Error> for PortError {

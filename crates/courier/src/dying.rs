@@ -1,6 +1,6 @@
 //! The way to the DLQ (PROTOCOL 13): the DLQ has the message before the row is marked.
 
-use posthaste_domain::RowWrite;
+use posthaste_domain::{DeliveryKey, RowWrite};
 use posthaste_ports::{Job, JobChange, JobState, Outgoing, PortError, Written};
 use posthaste_protocol::{Answer, Dying, DyingStep, after_die, dead_letter_body, dying_step};
 
@@ -95,16 +95,37 @@ impl Courier {
             if let posthaste_protocol::Dead::Final(_) = after_die(dead.job.round, answer) {
                 self.counters.dead_lettered.add(1);
             }
-            removed.push(JobChange::Remove(dead.job.key));
+            removed.push((dead.job.key, dead.job.round));
         }
-        if !removed.is_empty() {
-            self.forget(removed).await;
-        }
+        self.forget_rounds(removed).await;
         again
+    }
+
+    /// Removes the jobs of these rounds. A later round's stays: where the answer to the last write
+    /// was lost, somebody may have begun it and this instance taken it meanwhile.
+    pub(crate) async fn forget_rounds(&self, ended: Vec<(DeliveryKey, u32)>) {
+        if ended.is_empty() {
+            return;
+        }
+        let keys: Vec<DeliveryKey> = ended.iter().map(|(key, _)| key.clone()).collect();
+        let jobs = match self.ports.jobs.jobs(&keys).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(%error, "jobs not removed; they are replayed at the next start");
+                return;
+            }
+        };
+        let of_round = ended.into_iter().zip(jobs).filter_map(|((key, round), job)| {
+            job.is_some_and(|job| job.round <= round).then_some(JobChange::Remove(key))
+        });
+        self.forget(of_round.collect()).await;
     }
 
     /// Removes jobs. Where that fails they are replayed at the next start, to no effect.
     pub(crate) async fn forget(&self, removed: Vec<JobChange>) {
+        if removed.is_empty() {
+            return;
+        }
         let applied: Result<(), PortError> = self.ports.jobs.apply(removed).await;
         if let Err(error) = applied {
             tracing::warn!(%error, "jobs not removed; they are replayed at the next start");

@@ -50,7 +50,8 @@ impl Journal for Courier {
         }
         let rows: Vec<RowKey> = missing.iter().map(|at| row_key(&keys[*at])).collect();
         self.counters.rows_read.add(rows.len());
-        for (at, stored) in missing.into_iter().zip(self.ports.rows.read(&rows).await?) {
+        let read = self.ports.rows.read(&rows).await.map_err(passing)?;
+        for (at, stored) in missing.into_iter().zip(read) {
             let is_gone = stored.is_none();
             payloads[at] = stored.and_then(|stored| stored.payload);
             if is_gone {
@@ -131,5 +132,13 @@ impl Courier {
             resolution: Resolution::DeadLettered { cause: DeadLetterCause::Poison },
         };
         self.settle_unasked(settlement).await;
+    }
+}
+
+/// A table that refuses needs a person, but no other process: what was refused is tried again.
+fn passing(error: PortError) -> PortError {
+    match error {
+        PortError::Permanent(reason) => PortError::Transient(reason),
+        error => error,
     }
 }

@@ -93,8 +93,15 @@ impl Courier {
         let mut outcomes = Vec::with_capacity(settlements.len());
         for (settlement, job) in settlements.into_iter().zip(jobs) {
             let (reply, answer) = oneshot::channel();
-            outcomes.push(self.outcome(settlement, job, reply).await?);
             waiting.push(answer);
+            if job.as_ref().is_some_and(|job| job.round > settlement.round) {
+                // The row would say the same. Recorded, it would take the later round's place.
+                self.counters.outcomes_dropped.add(1);
+                drop(reply.send(Ok(Settled::Superseded)));
+                continue;
+            }
+            let job = job.filter(|job| job.round == settlement.round);
+            outcomes.push(self.outcome(settlement, job, reply).await?);
         }
         self.outcomes.push(outcomes);
         let mut settled = Vec::with_capacity(waiting.len());
@@ -116,6 +123,7 @@ impl Courier {
         let jobs = self.jobs_behind(&settlements).await;
         let [settlement] = settlements;
         let job = jobs.ok().and_then(|mut jobs| jobs.pop().flatten());
+        let job = job.filter(|job| job.round == settlement.round);
         let (reply, _) = oneshot::channel();
         match self.outcome(settlement, job, reply).await {
             Ok(outcome) => self.outcomes.push([outcome]),
@@ -134,7 +142,7 @@ impl Courier {
         }
         let keys: Vec<DeliveryKey> = unheld.iter().map(|at| settlements[*at].key.clone()).collect();
         for (at, job) in unheld.into_iter().zip(self.ports.jobs.jobs(&keys).await?) {
-            found[at] = job.filter(|job| job.round == settlements[at].round);
+            found[at] = job;
         }
         Ok(found)
     }

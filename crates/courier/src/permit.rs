@@ -122,7 +122,10 @@ impl Courier {
                     self.dying.push(Dead::new(job.clone()));
                     JobChange::Put(Box::new(job))
                 }
-                Taken::Dropped(_) => JobChange::Remove(job.key),
+                Taken::Dropped(_) => {
+                    self.forget_rounds(vec![(job.key, job.round)]).await;
+                    return Permission::Withdrawn;
+                }
             };
             self.forget(vec![change]).await;
             return Permission::Withdrawn;

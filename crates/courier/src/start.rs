@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_domain::{TimerPosition, Timestamp};
-use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage};
-use posthaste_protocol::{AtStart, Disk, at_start};
+use posthaste_domain::{DeliveryKey, RowWrite, TimerPosition, Timestamp};
+use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage, Written};
+use posthaste_protocol::{AtStart, Disk, at_start, extend};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
-use crate::courier::Courier;
+use crate::courier::{Courier, row_key};
 use crate::dying::Dead;
 use crate::outcomes::Outcome;
 
@@ -141,6 +141,36 @@ impl Courier {
             drop(timeout(within, given_back).await);
         }
         self.outcomes.len() as u64
+    }
+
+    /// Gives away the leases of the retries that wait here, so that others sweep them as soon as
+    /// they are due instead of when the leases end (PROTOCOL 20, an instance that does not come
+    /// back). Says how many.
+    ///
+    /// # Errors
+    /// Where the jobs cannot be read. A lease that cannot be given away ends by itself.
+    pub async fn release_leases(&self) -> Result<u64, PortError> {
+        let whole = ShardSpec { index: 0, count: 1 };
+        let (mut from, mut released) = (TimerPosition::START, 0);
+        loop {
+            let page = self.ports.jobs.timers(whole, from, Timestamp::MAX, PAGE_MAX).await?;
+            let keys: Vec<DeliveryKey> = page.owed.into_iter().map(|owed| owed.key).collect();
+            let jobs = self.ports.jobs.jobs(&keys).await?;
+            let writes = jobs.into_iter().flatten().filter_map(|job| {
+                let JobState::Waiting { due, .. } = job.state else { return None };
+                // Others take it over when it is due, not before.
+                let until = due.max(self.now());
+                Some(extend(&row_key(&job.key), job.round, self.owner(job.epoch), until))
+            });
+            let writes: Vec<RowWrite> = writes.collect();
+            if !writes.is_empty() {
+                let answers = self.ports.rows.write(writes).await;
+                let done = answers.iter().filter(|answer| matches!(answer, Ok(Written::Done)));
+                released += done.count() as u64;
+            }
+            let Some(next) = page.next else { return Ok(released) };
+            from = next;
+        }
     }
 
     async fn become_idle(&self) {

@@ -22,6 +22,18 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
+        impl Stats {
+            /// Each figure with its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                let levels = [
+                    ("held", self.held),
+                    ("held_bytes", self.held_bytes),
+                    ("unwritten", self.unwritten),
+                ];
+                levels.into_iter().chain([$((stringify!($name), self.$name),)+])
+            }
+        }
+
         impl Counters {
             pub(crate) fn copy(&self) -> Stats {
                 Stats { $($name: self.$name.get(),)+ ..Stats::default() }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, RowKey, Timestamp};
 use posthaste_ports::{PortError, WORK_PARTITIONS};
-use posthaste_protocol::{is_clock_usable, on_owed};
+use posthaste_protocol::{Local, is_clock_usable, on_owed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -73,6 +73,11 @@ impl Courier {
         {
             let Some(stored) = stored else { continue };
             let local = self.local(delivery, job.as_ref());
+            if matches!(local, Local::Unwritten { .. }) {
+                // Of whatever round: the outbox must not lose it to the job of a later one. Its
+                // write is refused soon, and the next sweep takes the row.
+                continue;
+            }
             let write = on_owed(&key, &stored.row, local, &self.settings.instance, now);
             if let Some(write) = write {
                 claims.push(Claim { key, seen: stored.row, payload: stored.payload, write });

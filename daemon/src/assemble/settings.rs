@@ -10,6 +10,7 @@ use std::time::Duration;
 use posthaste_delivery::TlsRoots;
 use posthaste_embedded::Ledger;
 
+use super::cloud::Views;
 use crate::config::storage::Sync;
 use crate::config::{Config, sending};
 use crate::server::Limits;
@@ -76,6 +77,8 @@ pub(super) fn ledger(config: &Config, accept_loss: bool) -> posthaste_embedded::
     posthaste_embedded::Settings {
         dir: data.dir.clone(),
         sync: match data.sync {
+            // A cache: the rows and the queue carry the promise.
+            _ if config.aws.enabled => posthaste_embedded::SyncMode::Buffered,
             Sync::Data => posthaste_embedded::SyncMode::Data,
             Sync::All => posthaste_embedded::SyncMode::All,
         },
@@ -144,10 +147,20 @@ fn share(whole: usize, shards: u32) -> usize {
     whole.div_ceil(shards.max(1) as usize).max(1)
 }
 
-/// The ports that a shard uses, as one ledger offers them.
-pub(super) fn stores(ledger: &Ledger) -> shard::Stores {
+/// The ports that shards and API use, as one ledger offers them.
+pub(super) fn views(ledger: &Ledger) -> Views {
     let ledger = Arc::new(ledger.clone());
-    shard::Stores { journal: Arc::<Ledger>::clone(&ledger), tenants: ledger, courier: None }
+    let shard = shard::Stores {
+        journal: Arc::<Ledger>::clone(&ledger),
+        tenants: Arc::<Ledger>::clone(&ledger),
+        courier: None,
+    };
+    let api = posthaste_api::Stores {
+        tenants: Arc::<Ledger>::clone(&ledger),
+        events: Arc::<Ledger>::clone(&ledger),
+        dead_letters: ledger,
+    };
+    Views { shard, api }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use posthaste_embedded::{Ledger, Stats};
+use posthaste_embedded::Stats;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,12 +15,18 @@ use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{KindLabel, PhaseLabel, Published, ShardMetrics};
+use crate::admin::Opened;
 use crate::lifecycle::Phase;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     shard: u32,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FigureLabel {
+    figure: &'static str,
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -35,6 +41,7 @@ pub(super) struct Refreshed {
     ledger_bytes: Family<KindLabel, Gauge>,
     ledger_queue: Gauge,
     damaged_rows: Gauge,
+    courier: Family<FigureLabel, Gauge>,
     resident: Gauge,
     cpu: Seconds,
     phase: Family<PhaseLabel, Gauge>,
@@ -57,6 +64,9 @@ impl Refreshed {
         registry.register("ledger_queue_operations", help, new.ledger_queue.clone());
         let help = "Rows met that were not what was written; anything but 0 is a disk's fault";
         registry.register("ledger_damaged_rows", help, new.damaged_rows.clone());
+        let help = "What the courier holds and has done (AWS mode); all but held, held_bytes and \
+                    unwritten only grow";
+        registry.register("courier", help, new.courier.clone());
         let help = "Resident memory";
         let resident = new.resident.clone();
         registry.register_with_unit("process_resident_memory", help, Unit::Bytes, resident);
@@ -70,7 +80,7 @@ impl Refreshed {
         &self,
         phase: Phase,
         shards: &[Arc<ShardMetrics>],
-        ledger: Option<&Ledger>,
+        opened: Option<&Opened>,
     ) {
         let mut violations = 0;
         for shard in shards {
@@ -79,8 +89,11 @@ impl Refreshed {
             self.shard(shard.index, &published);
         }
         set(&self.violations, violations);
-        if let Some(ledger) = ledger {
+        if let Some(Opened { ledger, courier }) = opened {
             self.ledger(&ledger.stats());
+            if let Some(courier) = courier {
+                self.courier(&courier.stats());
+            }
         }
         self.process();
         for known in Phase::ALL {
@@ -132,6 +145,12 @@ impl Refreshed {
         }
         set(&self.ledger_queue, stats.queued);
         set(&self.damaged_rows, stats.damaged_rows);
+    }
+
+    fn courier(&self, stats: &posthaste_courier::Stats) {
+        for (figure, value) in stats.named() {
+            set(&self.courier.get_or_create_owned(&FigureLabel { figure }), value);
+        }
     }
 
     fn process(&self) {

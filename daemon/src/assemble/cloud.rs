@@ -1,0 +1,184 @@
+//! The parts of AWS mode: queues, tables, and the courier between them and the shards.
+
+use std::sync::Arc;
+
+use posthaste_api::Stores as ApiStores;
+use posthaste_aws::{Client, DynamoDeadLetters, DynamoEvents, DynamoRows, DynamoTenants, SqsQueue};
+use posthaste_courier::{CachedTenants, Courier, Disk, Ports};
+use posthaste_domain::InstanceId;
+use posthaste_embedded::{CacheRecovery, Ledger};
+use posthaste_ports::{Queue, Rows, TenantStore};
+use posthaste_protocol::VISIBILITY_MS;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::StartError;
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::inbox::Inboxes;
+use crate::lifecycle::{Fatal, spawn};
+use crate::shard;
+
+/// How long the courier may take to bring what is known into the rows, beyond the drain, in
+/// milliseconds.
+const FINISH_MS_MAX: u64 = 10_000;
+
+/// Queues and tables that can be used.
+pub(super) struct Connected {
+    client: Client,
+    queue: SqsQueue,
+}
+
+/// What AWS mode adds to an instance.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    pub(crate) courier: Arc<Courier>,
+    stop: watch::Sender<bool>,
+    parts: Vec<JoinHandle<()>>,
+    release_at_stop: bool,
+}
+
+/// What the other parts see of the cloud.
+pub(super) struct Views {
+    pub(super) shard: shard::Stores,
+    pub(super) api: ApiStores,
+}
+
+/// The client that a configuration describes.
+pub(crate) async fn client(config: &Config) -> Result<Client, posthaste_aws::Error> {
+    let aws = &config.aws;
+    Client::new(posthaste_aws::Settings {
+        region: aws.region.clone(),
+        sqs_endpoint: aws.sqs_endpoint.clone(),
+        dynamodb_endpoint: aws.dynamodb_endpoint.clone(),
+        ..posthaste_aws::Settings::with_prefix(&aws.prefix)
+    })
+    .await
+}
+
+/// Connects, and makes sure that the queue's time-out can hold an attempt. What passes by itself
+/// does not keep an instance from starting: readiness says why it does not work yet.
+pub(super) async fn connect(config: &Config) -> Result<Connected, StartError> {
+    let client = client(config).await?;
+    let queue = SqsQueue::main(&client);
+    match queue.visibility_ms().await {
+        Ok(VISIBILITY_MS) => {}
+        Ok(found_ms) => {
+            return Err(StartError::Visibility { queue: queue.to_string(), found_ms });
+        }
+        Err(error) if error.is_passing() => warn!(%error, "the queue cannot be asked yet"),
+        Err(error) => return Err(error.into()),
+    }
+    info!(region = client.region(), queue = %queue, "AWS mode");
+    Ok(Connected { client, queue })
+}
+
+/// Who this is, as far as the machine knows: the same at every start on it.
+pub(super) fn instance(config: &Config) -> InstanceId {
+    let name = config.aws.instance.clone();
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    InstanceId::try_new(&name.unwrap_or_else(host))
+        .or_else(|| InstanceId::try_new("unnamed"))
+        .expect("not empty")
+}
+
+impl Connected {
+    /// Puts the courier before the queues and tables, and takes up what the disk says is not
+    /// finished.
+    pub(super) async fn assemble(
+        self,
+        config: &Config,
+        ledger: &Ledger,
+        recovery: &CacheRecovery,
+        (inboxes, clock): (&Inboxes, &Clock),
+    ) -> Result<(Cloud, Views), StartError> {
+        let Self { client, queue } = self;
+        let rows: Arc<dyn Rows> = Arc::new(DynamoRows::new(&client));
+        let queue: Arc<dyn Queue> = Arc::new(queue);
+        let clock: Arc<dyn posthaste_courier::Clock> = Arc::new(clock.clone());
+        let tenants: Arc<dyn TenantStore> = Arc::new(DynamoTenants::new(client.clone()));
+        let cached: Arc<dyn TenantStore> =
+            Arc::new(CachedTenants::new(Arc::clone(&tenants), Arc::clone(&clock)));
+        let ports = Ports {
+            rows: Arc::clone(&rows),
+            queue: Arc::clone(&queue),
+            dead: Arc::new(SqsQueue::dead_letters(&client)),
+            jobs: Arc::new(ledger.clone()),
+            tenants: Arc::clone(&cached),
+            arrivals: Arc::new(inboxes.clone()),
+            clock,
+        };
+        let courier = Arc::new(Courier::new(settings(config, ledger), ports));
+        let disk = if recovery.cloned_from.is_some() { Disk::Foreign } else { Disk::Own };
+        courier.start(disk).await.map_err(StartError::Jobs)?;
+        if disk == Disk::Foreign {
+            ledger.own_clone().await.map_err(StartError::Jobs)?;
+        }
+        let shard = shard::Stores {
+            journal: Arc::<Courier>::clone(&courier),
+            tenants: cached,
+            courier: Some(Arc::clone(&courier)),
+        };
+        let api = ApiStores {
+            tenants,
+            events: Arc::new(DynamoEvents::new(
+                client.clone(),
+                Arc::clone(&rows),
+                Arc::clone(&queue),
+            )),
+            dead_letters: Arc::new(DynamoDeadLetters::new(client, rows, queue)),
+        };
+        let (stop, parts) = (watch::Sender::new(false), Vec::new());
+        let release_at_stop = config.aws.release_at_stop;
+        Ok((Cloud { courier, stop, parts, release_at_stop }, Views { shard, api }))
+    }
+}
+
+/// The owner's name in leases is that of the directory: it is drawn anew where a directory turns
+/// out to be a copy, so that two instances never share one, whatever they are called.
+fn settings(config: &Config, ledger: &Ledger) -> posthaste_courier::Settings {
+    let store = ledger.store_id().to_string();
+    let owner = InstanceId::try_new(&store).expect("a number in digits is not empty");
+    let aws = &config.aws;
+    posthaste_courier::Settings {
+        intake_polls: aws.polls,
+        held_max: aws.held_max,
+        held_bytes_max: usize::try_from(aws.held_bytes_max).unwrap_or(usize::MAX),
+        row_writers: aws.row_writers,
+        sweep_pause_ms: aws.sweep_pause_ms,
+        attempts_max: config.retry.schedule.attempts_max(),
+        seed: Chance.number(),
+        ..posthaste_courier::Settings::new(owner)
+    }
+}
+
+impl Cloud {
+    /// Begins to receive, write and sweep.
+    pub(super) fn run(&mut self, fatal: &Fatal) {
+        let parts = self.courier.parts(&self.stop.subscribe());
+        self.parts = parts.into_iter().map(|part| spawn("courier", fatal, part)).collect();
+    }
+
+    /// Receives no more.
+    pub(crate) fn stop_intake(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Brings what is known into the rows, and gives back what was not begun. The shards have
+    /// ended.
+    pub(crate) async fn finish(self) {
+        let unwritten = self.courier.finish(FINISH_MS_MAX).await;
+        if unwritten > 0 {
+            warn!(unwritten, "outcomes are not in their rows yet; the next start writes them");
+        }
+        if self.release_at_stop {
+            match self.courier.release_leases().await {
+                Ok(released) => info!(released, "gave away the leases of waiting retries"),
+                Err(error) => warn!(%error, "leases not given away; they end by themselves"),
+            }
+        }
+        self.parts.iter().for_each(JoinHandle::abort);
+    }
+}
