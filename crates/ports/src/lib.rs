@@ -6,6 +6,7 @@
 //!
 //! Times come in with the call; an adapter reads no clock to decide anything that a caller can see.
 
+pub mod conformance;
 pub mod contract;
 pub mod memory;
 
