@@ -12,10 +12,12 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryPartition as DynamoPartition;
 use aws_sdk_sqs::config::retry::RetryPartition as SqsPartition;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use crate::settings::Keys;
 use crate::{Error, Names, Resource, Settings, WriteStrategy};
 
 /// The longest wait that SQS grants a receive, in milliseconds.
@@ -73,8 +75,13 @@ impl Client {
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
+        if let Some(Keys { id, secret }) = &settings.keys {
+            let keys = Credentials::new(id, secret, None, None, "posthaste-settings");
+            loader = loader.credentials_provider(keys);
+        }
         let config = loader.load().await;
-        let region = config.region().ok_or(Error::NoRegion)?.to_string();
+        let region = config.region().map(ToString::to_string).filter(|name| !name.is_empty());
+        let region = region.ok_or(Error::NoRegion)?;
         let shared = Shared {
             names: settings.names,
             writes: settings.writes,

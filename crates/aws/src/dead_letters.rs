@@ -23,7 +23,7 @@ use posthaste_ports::{DeadLetter, DeadLetters, PortError, Queue, Requeued, Rows,
 use posthaste_protocol::purge;
 
 use crate::error::Call;
-use crate::events::{Began, Requeuer, batch_get, died_at, error_of};
+use crate::events::{Requeuer, batch_get, died_at, error_of};
 use crate::item::{self, Item, key_of, name, row_key, standing};
 use crate::{Client, Error, Resource};
 
@@ -226,9 +226,9 @@ impl DeadLetters for DynamoDeadLetters {
             let mut fault = None;
             for began in began {
                 match began {
-                    Ok(Began::Begun) => done.requeued += 1,
+                    Ok(Written::Done) => done.requeued += 1,
                     // Others requeued or purged what this call has found.
-                    Ok(Began::Refused(_)) => done.failed += 1,
+                    Ok(Written::Refused(_)) => done.failed += 1,
                     Err(error) => fault = Some(error),
                 }
             }

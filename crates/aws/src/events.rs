@@ -22,7 +22,7 @@ mod requeueing;
 mod view;
 
 pub(crate) use batches::batch_get;
-pub(crate) use requeueing::{Began, Requeuer};
+pub(crate) use requeueing::Requeuer;
 pub(crate) use view::{died_at, error as error_of};
 
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ use bytes::Bytes;
 use posthaste_domain::{EventId, EventStatus, Row, RowKey, TenantId, Timestamp};
 use posthaste_ports::{
     Acceptance, EventDetail, EventPage, EventStore, ListQuery, NewEvent, PortError, Queue, Retried,
-    Rows,
+    Rows, Written,
 };
 use posthaste_protocol::Requeued;
 
@@ -185,10 +185,10 @@ impl EventStore for DynamoEvents {
             }
             let seen = vec![(key.clone(), row.round)];
             let began = self.requeuer.requeue(seen, Requeued::DeadOrFailed, at).await;
-            match began.into_iter().next().unwrap_or(Ok(Began::Refused(None)))? {
-                Began::Begun => return Ok(Retried::Requeued),
-                Began::Refused(None) => return Ok(Retried::NotFound),
-                Began::Refused(Some(now)) => row = now,
+            match began.into_iter().next().unwrap_or(Ok(Written::Refused(None)))? {
+                Written::Done => return Ok(Retried::Requeued),
+                Written::Refused(None) => return Ok(Retried::NotFound),
+                Written::Refused(Some(now)) => row = now,
             }
         }
         Err(PortError::Transient(format!("event {id} is changed by others all the time")))

@@ -28,5 +28,5 @@ pub use error::{Error, Resource};
 pub use events::DynamoEvents;
 pub use queue::{MESSAGE_BYTES_MAX, SqsQueue};
 pub use rows::{DynamoRows, NewRow};
-pub use settings::{Names, Settings, WriteStrategy};
+pub use settings::{Keys, Names, Settings, WriteStrategy};
 pub use tenants::{DynamoTenants, TenantRowError};

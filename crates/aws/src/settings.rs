@@ -1,11 +1,36 @@
 //! Where AWS is, and what our queues and tables are called there.
 
+use std::fmt;
+
+/// An access key that does not come from the SDK's usual chain. `Debug` hides the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+impl Keys {
+    /// This access key.
+    #[must_use]
+    pub fn new(id: &str, secret: &str) -> Self {
+        Self { id: id.to_owned(), secret: secret.to_owned() }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// What the adapters need to know; credentials come from the SDK's usual chain (environment,
-/// profile, web identity, ECS, instance).
+/// profile, web identity, ECS, instance), unless [`Settings::keys`] has some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The region; without one the SDK's usual chain is asked (`AWS_REGION`, profile, instance).
     pub region: Option<String>,
+    /// The access key, if not by the usual chain: for emulators, to which any key is good.
+    pub keys: Option<Keys>,
     /// Where SQS is, if not at the region's own address (an emulator, a VPC endpoint).
     pub sqs_endpoint: Option<String>,
     /// Where DynamoDB is, if not at the region's own address.
@@ -22,6 +47,7 @@ impl Settings {
     pub fn with_prefix(prefix: &str) -> Self {
         Self {
             region: None,
+            keys: None,
             sqs_endpoint: None,
             dynamodb_endpoint: None,
             names: Names::with_prefix(prefix),

@@ -35,6 +35,15 @@ impl Client {
         for queue in [&names.queue, &names.dead_letter_queue] {
             self.create_queue(queue, VISIBILITY_S).await?;
         }
+        self.create_tables().await
+    }
+
+    /// The tables alone, where the queues are somewhere else.
+    ///
+    /// # Errors
+    /// What AWS says about the first that cannot be made.
+    pub async fn create_tables(&self) -> Result<(), Error> {
+        let names = self.names();
         self.create_events_table().await?;
         self.create_table(&names.tenants, Shape::key(name::TENANT)).await?;
         self.create_table(&names.identities, Shape::key("apiKey")).await

@@ -61,7 +61,7 @@ pub fn hold(area: &str, name: &str, subject: impl Subject, lives: Lives) {
     // Several threads, so that facts about concurrent calls see real ones.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .enable_time()
+        .enable_all()
         .build()
         .expect("a runtime can be made wherever tests can run");
     runtime.block_on(async {
