@@ -4,7 +4,7 @@
 //! The order is the reverse of the drain's ([`Instance::drain`]): whoever watches first, then the
 //! ledger, the shards, and at last the listener that takes events.
 
-pub(crate) mod cloud;
+pub mod cloud;
 mod settings;
 
 use std::fmt;

@@ -54,6 +54,7 @@ nothing, and does not disturb a running instance. Exit codes: 0 if it can be use
 
 Examples:
   posthaste check --config /etc/posthaste.toml
+  posthaste check --env                             AWS mode: may it use its queues and tables?
   posthaste check --set retry.delays=1m,5m,1h";
 
 const CONFIG_EXAMPLES: &str = "\
@@ -73,6 +74,7 @@ that must add up; then it serves on until Ctrl-C.
 Examples:
   posthaste demo
   posthaste demo --events 100000 --rate 5000
+  posthaste demo --aws http://127.0.0.1:4566        the same on SQS and DynamoDB, of an emulator
   posthaste demo --payloads events.ndjson --once    exit code 0 if everything added up";
 
 /// Webhook delivery that loses nothing: real events in, signed webhooks out.
@@ -100,7 +102,7 @@ pub enum Command {
     Serve(Serve),
     /// Look whether the configuration can be used, without starting anything
     #[command(after_help = CHECK_EXAMPLES)]
-    Check(Settings),
+    Check(Check),
     /// Print the effective settings, each with its origin
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(ShowConfig),
@@ -125,6 +127,17 @@ pub struct Serve {
     /// once, after a disk fault, when what is lost has been read in the message that asks for it
     #[arg(long)]
     pub accept_loss: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `posthaste check`.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// In AWS mode, also try what a daemon does with queues and tables, one line each
+    #[arg(long)]
+    pub env: bool,
     /// The configuration.
     #[command(flatten)]
     pub settings: Settings,
@@ -232,6 +245,10 @@ pub struct Demo {
     /// Where to listen [default: a free port on loopback]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
+    /// In AWS mode, on an emulator of SQS and DynamoDB at this address: queues and tables are
+    /// made there under a prefix of their own
+    #[arg(long, value_name = "URL")]
+    pub aws: Option<String>,
 }
 
 #[cfg(test)]

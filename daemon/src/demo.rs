@@ -185,6 +185,10 @@ impl Show<'_> {
             show_key: |_| Ok(()),
             receiver_observer: Some(observer(Arc::clone(&tally), clock)),
         };
+        if self.config.aws.enabled {
+            let client = assemble::cloud::client(self.config).await?;
+            client.create().await.context("cannot make the demo's queues and tables")?;
+        }
         let instance = assemble::start(self.config, listeners, options).await?;
         let api = setup::reachable(instance.api());
         let [flaky, down] = own

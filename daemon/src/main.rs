@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments).unwrap_or_else(|code| code),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Check(settings) => commands::check(&settings),
+        Command::Check(arguments) => commands::check(&arguments),
         Command::Config(arguments) => commands::show_config(&arguments),
         Command::Key => commands::make_key(),
         Command::Completions { shell } => commands::completions(shell),

@@ -46,10 +46,20 @@ pub(super) struct Views {
     pub(super) api: ApiStores,
 }
 
-/// The client that a configuration describes.
-pub(crate) async fn client(config: &Config) -> Result<Client, posthaste_aws::Error> {
+/// The client that a configuration describes. Where both services are reached without TLS, they are
+/// emulators, which take any key.
+///
+/// # Errors
+/// Where no region is known.
+pub async fn client(config: &Config) -> Result<Client, posthaste_aws::Error> {
     let aws = &config.aws;
+    let endpoints = [&aws.sqs_endpoint, &aws.dynamodb_endpoint];
+    let is_plain =
+        |endpoint: &Option<String>| endpoint.as_ref().is_some_and(|url| url.starts_with("http:"));
+    let emulated = endpoints.into_iter().all(is_plain);
+    let has_key = std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
     Client::new(posthaste_aws::Settings {
+        keys: (emulated && !has_key).then(|| posthaste_aws::Keys::new("emulated", "emulated")),
         region: aws.region.clone(),
         sqs_endpoint: aws.sqs_endpoint.clone(),
         dynamodb_endpoint: aws.dynamodb_endpoint.clone(),

@@ -14,7 +14,8 @@ use posthaste_domain::ApiKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::info;
 
-use super::{Cli, EXIT_CONFIG, Format, Settings, ShowConfig};
+use super::{Check, Cli, EXIT_CONFIG, Format, Settings, ShowConfig};
+use crate::assemble::cloud;
 use crate::config::problem::Problems;
 use crate::config::{self, Loaded, host};
 use crate::instance::Instance;
@@ -32,10 +33,11 @@ pub fn load(settings: &Settings) -> Result<Loaded, ExitCode> {
     config::load(settings.sources()).map_err(|problems| refuse(&problems))
 }
 
-/// `posthaste check`: whether the configuration can be used on this machine.
+/// `posthaste check`: whether the configuration can be used on this machine, and, if asked for,
+/// what AWS says about it.
 #[must_use]
-pub fn check(settings: &Settings) -> ExitCode {
-    let loaded = match load(settings) {
+pub fn check(arguments: &Check) -> ExitCode {
+    let loaded = match load(&arguments.settings) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -44,7 +46,46 @@ pub fn check(settings: &Settings) -> ExitCode {
         return refuse(&problems);
     }
     let notes = loaded.notes.iter().chain(&more).map(|note| format!("note: {note}\n"));
-    print(&format!("{}configuration ok\n", notes.collect::<String>()))
+    let ended = print(&format!("{}configuration ok\n", notes.collect::<String>()));
+    if ended != ExitCode::SUCCESS || !arguments.env {
+        return ended;
+    }
+    if !loaded.config.aws.enabled {
+        return print("aws.enabled = false: there is no environment to look at\n");
+    }
+    check_cloud(&loaded.config)
+}
+
+/// Tries queues and tables, one line each.
+fn check_cloud(config: &config::Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the system gives no runtime: {error}"));
+            return ExitCode::from(EXIT_SYSTEM);
+        }
+    };
+    let checked = runtime.block_on(async {
+        let client = cloud::client(config).await?;
+        Ok::<_, posthaste_aws::Error>(client.check().await)
+    });
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let line = |checked: &posthaste_aws::Checked| match &checked.outcome {
+        Ok(()) => format!("ok      {}\n", checked.what),
+        Err(reason) => format!("failed  {}: {reason}\n", checked.what),
+    };
+    let ended = print(&checked.iter().map(line).collect::<String>());
+    if checked.iter().all(|checked| checked.outcome.is_ok()) {
+        ended
+    } else {
+        ExitCode::from(EXIT_CONFIG)
+    }
 }
 
 /// `posthaste config`: the effective settings, or the commented example.

@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result, ensure};
 use posthaste_domain::ApiKey;
 use tempfile::TempDir;
 
+use crate::chance::Chance;
 use crate::cli::Demo;
 use crate::config::layers::{FileChoice, Flag, Sources};
 use crate::config::{self, Config};
 
 /// The shortened schedule: an event that fails for good is dead-lettered after four seconds.
 const DELAYS: &str = "400ms,800ms,1200ms,1600ms";
+
+/// Emulators take any region.
+const EMULATED_REGION: &str = "us-east-1";
 
 /// Where the demo keeps its data.
 #[derive(Debug)]
@@ -79,7 +83,21 @@ pub(super) fn config(arguments: &Demo, home: &Home, admin_key: &ApiKey) -> Resul
         ("retry.delays", DELAYS.to_owned()),
         ("log.level", "warn".to_owned()),
     ];
-    let flags = set.into_iter().map(|(key, value)| Flag::Set(format!("{key}={value}"))).collect();
+    let cloud = arguments.aws.iter().flat_map(|address| {
+        let prefix = format!("demo-{:08x}", Chance.number() >> 32);
+        [
+            ("aws.enabled", "true".to_owned()),
+            ("aws.prefix", prefix),
+            ("aws.region", EMULATED_REGION.to_owned()),
+            ("aws.sqs-endpoint", address.clone()),
+            ("aws.dynamodb-endpoint", address.clone()),
+        ]
+    });
+    let flags = set
+        .into_iter()
+        .chain(cloud)
+        .map(|(key, value)| Flag::Set(format!("{key}={value}")))
+        .collect();
     let sources = Sources { file: FileChoice::Nothing, environment: Vec::new(), flags };
     Ok(config::load(sources)?.config)
 }
@@ -122,6 +140,7 @@ mod tests {
                 once: true,
                 data_dir: None,
                 listen: Some(listen),
+                aws: None,
             };
             let home = Home::Named("demo-data".into());
             let config = config(&arguments, &home, &ApiKey::from_entropy(&[1; 32])).unwrap();
