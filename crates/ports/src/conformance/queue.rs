@@ -42,7 +42,8 @@ checks! {
         a_large_body, large_bodies_in_one_call, every_group_is_served, two_receivers_share,
         queues_are_apart;
     visibility: a_received_message_is_hidden, it_comes_again_when_its_time_is_over,
-        hidden_longer_it_stays_away, hidden_shorter_it_comes_sooner, hidden_for_zero_it_comes_at_once,
+        hidden_longer_it_stays_away, hidden_shorter_it_comes_sooner,
+        hidden_for_zero_it_comes_at_once,
         a_long_poll_wakes_up_for_what_comes_again, each_receive_has_a_receipt_of_its_own,
         a_stale_receipt_hides_nothing, a_stale_receipt_does_not_stop_the_fresh_one;
     entries: nothing_in_nothing_out, deleted_is_gone, deleting_twice_is_once,

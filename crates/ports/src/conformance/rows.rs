@@ -27,7 +27,8 @@ macro_rules! checks {
 }
 
 checks! {
-    ending: deliver_from_pending, deliver_from_failed_whoever_owns_it, deliver_beats_the_last_failure,
+    ending: deliver_from_pending, deliver_from_failed_whoever_owns_it,
+        deliver_beats_the_last_failure,
         deliver_is_refused_to_what_has_ended, deliver_is_refused_in_another_round,
         die_after_the_last_failure, die_wants_a_cause, die_wants_owner_epoch_and_attempts,
         die_is_refused_in_another_round, requeue_from_dlq, requeue_from_failed_where_asked,
@@ -36,9 +37,11 @@ checks! {
     failing: the_first_failure_makes_epoch_one, further_failures_keep_the_epoch,
         another_owner_is_refused, another_epoch_is_refused, a_first_failure_is_refused_where_owned,
         an_owner_is_refused_where_nobody_owns, other_attempts_are_refused,
-        nothing_follows_the_last_failure, what_has_ended_is_refused, another_round_is_refused,
-        no_attempt_is_charged_where_none_was_made, interruptions_are_counted,
-        anybody_may_fail_a_requeued_row, a_failure_without_a_record, of_many_first_failures_one_wins;
+        nothing_follows_the_last_failure, what_has_ended_is_refused,
+        another_round_is_refused, no_attempt_is_charged_where_none_was_made,
+        interruptions_are_counted,
+        anybody_may_fail_a_requeued_row, a_failure_without_a_record,
+        of_many_first_failures_one_wins;
     claiming: a_claim_raises_the_epoch, another_epoch_is_refused, another_end_is_refused,
         what_nobody_owes_is_refused, another_round_is_refused, a_requeued_row_can_be_claimed,
         the_last_failure_can_be_claimed, the_late_owner_is_fenced, of_many_claims_one_wins,
