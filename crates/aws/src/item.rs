@@ -9,7 +9,8 @@
 //! lease     wk N, due N (ms), epoch N, owner S, nextAttemptAt N (ms), cause S
 //! end       endedAt N (ms), ttl N (seconds)
 //! indexes   work (wk, due): rows that somebody owes
-//!           standing (standing, eventId): FAILED, DLQ and PURGED rows; standing S = <tenant>#<status>
+//!           standing (standing, eventId): FAILED, DLQ and PURGED rows;
+//!             standing S = <tenant>#<status>
 //! ```
 //!
 //! Both indexes are sparse and hold keys only: an event that succeeds at once touches neither.
@@ -203,3 +204,6 @@ fn wrong(item: &Item, name: &str) -> String {
         None => format!("row {tenant} {event}: {name} is missing"),
     }
 }
+
+#[cfg(test)]
+mod tests;

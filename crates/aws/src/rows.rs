@@ -1,12 +1,13 @@
 //! The table of events behind the port `Rows`.
 //!
-//! Writes go out by one of two strategies ([`WriteStrategy`]). Measured with
-//! `cargo run --release -p posthaste-aws --example writes` against dynoxide on two cores that
-//! both share: see ADR 0008. `TransactWriteItems` was measured there too and is not offered: it
-//! costs twice the write units, and one refused condition undoes the other 24 writes.
+//! Writes go out by one of two strategies ([`WriteStrategy`]), measured in `measured`.
+//! `TransactWriteItems` was measured as well and is not offered: it costs twice the write units,
+//! and one refused condition undoes all the other writes of its request.
 //!
 //! Reads are strongly consistent. A payload that is not in its row costs a second read.
 
+#[cfg(test)]
+mod measured;
 mod statements;
 mod updates;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue as Value, KeysAndAttributes};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -22,7 +24,7 @@ use posthaste_domain::{RowChange, RowKey, RowWrite, Timestamp};
 use posthaste_ports::{PortError, Rows, StoredEvent, Written};
 
 use crate::error::Call;
-use crate::item::{self, Item, NewItems, name};
+use crate::item::{self, Edit, Item, NewItems, name};
 use crate::{Client, Error, Resource, WriteStrategy};
 
 /// How many keys one read takes.
@@ -126,7 +128,6 @@ impl DynamoRows {
     /// Keeps the body of a requeued event from expiring before its new round can end. Before the
     /// row's write, so that a row in a new round has its payload for sure.
     async fn keep_body(&self, key: &RowKey, until: Timestamp) -> Result<(), Error> {
-        use aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException;
         let call = self.call("dynamodb:UpdateItem");
         let ttl = until.plus_millis(item::BODY_KEPT_MS).as_secs();
         let request = self.client.table().update_item().table_name(self.table.name());
@@ -143,7 +144,7 @@ impl DynamoRows {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 // The payload is in the row.
-                Some(ConditionalCheckFailedException(_)) => Ok(()),
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
                 _ => Err(call.failed(&error)),
             },
         }
@@ -178,25 +179,56 @@ impl DynamoRows {
         (going, answers)
     }
 
-    /// What a refused condition says, from the item that AWS returns with it.
-    fn refused(&self, call: Call<'_>, old: Option<Item>) -> Result<Written, PortError> {
-        let old = old.filter(|item| !item.is_empty());
+    /// Writes by the strategy of the settings; one answer for each in order.
+    async fn execute(&self, edits: Vec<(RowKey, Edit)>) -> Vec<Answer> {
+        match self.client.writes() {
+            WriteStrategy::Statements => self.execute_statements(edits).await,
+            WriteStrategy::Updates => self.execute_updates(edits).await,
+        }
+    }
+
+    /// What an answer says about the row.
+    fn written(&self, answer: Answer) -> Result<Written, PortError> {
+        let old = match answer? {
+            Executed::Done => return Ok(Written::Done),
+            Executed::Refused(old) => old,
+        };
         let row = old.as_ref().map(item::row).transpose();
-        Ok(Written::Refused(row.map_err(|reason| call.unreadable(reason))?))
+        let row = row.map_err(|reason| self.call("dynamodb:UpdateItem").unreadable(reason));
+        Ok(Written::Refused(row?))
     }
 }
+
+/// What became of one conditional write.
+enum Executed {
+    Done,
+    /// With the item as it is; none where there is no such row.
+    Refused(Option<Item>),
+}
+
+type Answer = Result<Executed, PortError>;
 
 #[async_trait]
 impl Rows for DynamoRows {
     async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>> {
         let (going, mut answers) = self.prepare(writes).await;
-        let (places, going): (Vec<_>, Vec<_>) = going.into_iter().unzip();
-        let written = match self.client.writes() {
-            WriteStrategy::Statements => self.write_statements(going).await,
-            WriteStrategy::Updates => self.write_updates(going).await,
-        };
-        for (place, answer) in places.into_iter().zip(written) {
-            answers[place] = answer;
+        let edits = going.iter().map(|(_, write)| (write.key.clone(), Edit::of(write))).collect();
+        let executed = self.execute(edits).await;
+        let mut older = Vec::new();
+        for ((place, write), answer) in going.into_iter().zip(executed) {
+            if let Ok(Executed::Refused(Some(old))) = &answer
+                && let Some(edit) = Edit::of(&write).for_older(old)
+            {
+                older.push((place, (write.key, edit)));
+            }
+            answers[place] = self.written(answer);
+        }
+        // Rows of earlier versions: a second request, once in their lives.
+        if !older.is_empty() {
+            let (places, edits): (Vec<_>, Vec<_>) = older.into_iter().unzip();
+            for (place, answer) in places.into_iter().zip(self.execute(edits).await) {
+                answers[place] = self.written(answer);
+            }
         }
         answers
     }

@@ -2,15 +2,15 @@
 //! words of the table.
 //!
 //! Invariant: for all rows and writes, an edit is refused where `apply` refuses, and leaves what
-//! `apply` makes of the row. The tests of this module compare the two, the conformance suite
-//! compares whole stores.
+//! `apply` makes of the row. `tests` compares the two, the conformance suite compares whole
+//! stores.
 
 use std::borrow::Cow;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use posthaste_domain::{Attempt, EventStatus, InstanceId, RowChange, RowKey, RowWrite, Timestamp};
 
-use super::{attempt, kept_ms, name, standing, work_partition};
+use super::{Item, attempt, kept_ms, name, standing, work_partition};
 
 /// What must hold of an attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,6 @@ pub(crate) enum Want {
     Is(&'static str, Value),
     /// It has one of two values.
     IsEither(&'static str, Value, Value),
-    /// It has this value, or is absent.
-    IsOrAbsent(&'static str, Value),
     /// It is absent.
     Absent(&'static str),
     /// It is there.
@@ -42,7 +40,7 @@ impl Edit {
     /// The edit that a write is.
     pub(crate) fn of(write: &RowWrite) -> Self {
         let mut edit = Self::default();
-        edit.want_round(write.round);
+        edit.want(name::ROUND, number(write.round));
         let key = &write.key;
         match &write.change {
             RowChange::Deliver { attempts, at, attempt } => {
@@ -81,6 +79,28 @@ impl Edit {
         edit
     }
 
+    /// The same edit for a row of an earlier version, which lacks the round, or the attempts, that
+    /// the edit wants to be 0; none where the row has them. The row has its round afterwards.
+    ///
+    /// An edit of its own, since `gen = 0 OR gen IS MISSING` is no statement that DynamoDB is sure
+    /// to take: beside the keys a `WHERE` holds conditions that are joined by `AND`.
+    pub(crate) fn for_older(mut self, old: &Item) -> Option<Self> {
+        let mut is_older = false;
+        for want in &mut self.wants {
+            if let Want::Is(name @ (name::ROUND | name::ATTEMPTS), value) = want
+                && *value == number(0)
+                && !old.contains_key(*name)
+            {
+                *want = Want::Absent(name);
+                is_older = true;
+            }
+        }
+        if !self.sets.iter().any(|(name, _)| name == name::ROUND) {
+            self.set(name::ROUND, number(0));
+        }
+        is_older.then_some(self)
+    }
+
     fn fail(&mut self, write: &RowWrite) {
         let RowChange::Fail {
             attempts,
@@ -98,11 +118,7 @@ impl Edit {
             return;
         };
         self.want_open();
-        self.wants.push(if *attempts_seen == 0 {
-            Want::IsOrAbsent(name::ATTEMPTS, number(0))
-        } else {
-            Want::Is(name::ATTEMPTS, number(*attempts_seen))
-        });
+        self.want(name::ATTEMPTS, number(*attempts_seen));
         self.wants.push(Want::Absent(name::CAUSE));
         if *epoch_seen == 0 {
             self.wants.push(Want::Absent(name::OWNER));
@@ -164,14 +180,6 @@ impl Edit {
         if let Some(error) = &logged.error {
             self.set(name::ERROR_MESSAGE, text(attempt::error_line(error)));
         }
-    }
-
-    fn want_round(&mut self, round: u32) {
-        self.wants.push(if round == 0 {
-            Want::IsOrAbsent(name::ROUND, number(0))
-        } else {
-            Want::Is(name::ROUND, number(round))
-        });
     }
 
     fn want_open(&mut self) {

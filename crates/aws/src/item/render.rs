@@ -34,12 +34,8 @@ pub(crate) fn statement(table: &str, key: &RowKey, edit: Edit) -> (String, Vec<V
                 values.push(value);
             }
             Want::IsEither(name, one, other) => {
-                push(&mut line, format_args!(" AND (\"{name}\" = ? OR \"{name}\" = ?)"));
+                push(&mut line, format_args!(" AND \"{name}\" IN [?, ?]"));
                 values.extend([one, other]);
-            }
-            Want::IsOrAbsent(name, value) => {
-                push(&mut line, format_args!(" AND (\"{name}\" = ? OR \"{name}\" IS MISSING)"));
-                values.push(value);
             }
             Want::Absent(name) => push(&mut line, format_args!(" AND \"{name}\" IS MISSING")),
             Want::Present(name) => push(&mut line, format_args!(" AND \"{name}\" IS NOT MISSING")),
@@ -89,11 +85,7 @@ impl Rendered {
             Want::Is(name, value) => format!("{} = {}", self.name(name), self.value(value)),
             Want::IsEither(name, one, other) => {
                 let (name, one, other) = (self.name(name), self.value(one), self.value(other));
-                format!("({name} = {one} OR {name} = {other})")
-            }
-            Want::IsOrAbsent(name, value) => {
-                let (name, value) = (self.name(name), self.value(value));
-                format!("({name} = {value} OR attribute_not_exists({name}))")
+                format!("{name} IN ({one}, {other})")
             }
             Want::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
             Want::Present(name) => format!("attribute_exists({})", self.name(name)),
