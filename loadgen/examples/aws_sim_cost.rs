@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p posthaste-loadgen --example aws_sim_cost [seconds] [connections]`
 //!
-//! Plain blocking sockets send requests as the SDK forms them, without its cost. Only the simulator's
-//! own thread is measured, by the kernel's account of it.
+//! Plain blocking sockets send requests as the SDK forms them, without its cost. Only the
+//! simulator's own thread is measured, by the kernel's account of it.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
