@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, EndpointId, RowKey, TenantId, Timestamp};
 use posthaste_ports::{
-    ArrivalSink, Job, JobState, JobStore, PortError, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
+    ArrivalSink, Job, JobState, JobStore, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
 };
 use posthaste_protocol::{Local, Owner};
 use tokio::sync::Notify;
@@ -134,11 +134,11 @@ impl Courier {
         }
     }
 
-    /// Decides the shard of a tenant's deliveries. One that does not exist has one too, so that
-    /// what it left behind comes to an end.
-    pub(crate) async fn shard_key(&self, tenant: &TenantId) -> Result<u32, PortError> {
-        let record = self.ports.tenants.tenant(tenant).await?;
-        Ok(record.map_or(0, |record| record.shard_key))
+    /// Decides the shard of a tenant's deliveries. One that cannot be read, or does not exist, has
+    /// one too: its deliveries fail or wait in the engine, where they are in nobody's way.
+    pub(crate) async fn shard_key(&self, tenant: &TenantId) -> u32 {
+        let record = self.ports.tenants.tenant(tenant).await;
+        record.ok().flatten().map_or(0, |record| record.shard_key)
     }
 }
 

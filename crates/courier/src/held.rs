@@ -1,7 +1,7 @@
 //! Deliveries whose queue message this process holds: received, hidden from others, not yet
 //! settled in the row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, Owed, OwedAs, TenantId, Timestamp};
@@ -32,6 +32,8 @@ pub(crate) struct HeldTable {
     all: BTreeMap<DeliveryKey, Held>,
     /// Invariant: the payload bytes of `all`.
     payload_bytes: usize,
+    /// Invariant: how many of `all` are whose; nobody has 0.
+    of_tenants: HashMap<TenantId, usize>,
 }
 
 impl HeldTable {
@@ -41,6 +43,11 @@ impl HeldTable {
 
     pub(crate) const fn payload_bytes(&self) -> usize {
         self.payload_bytes
+    }
+
+    /// How many of a tenant's.
+    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> usize {
+        self.of_tenants.get(tenant).copied().unwrap_or(0)
     }
 
     pub(crate) fn get(&self, key: &DeliveryKey) -> Option<&Held> {
@@ -55,9 +62,11 @@ impl HeldTable {
     /// Takes one in; gives back what was held under its name.
     pub(crate) fn insert(&mut self, key: DeliveryKey, held: Held) -> Option<Held> {
         self.payload_bytes += held.payload_len();
-        let before = self.all.insert(key, held);
-        self.payload_bytes -= before.as_ref().map_or(0, Held::payload_len);
-        before
+        *self.of_tenants.entry(key.tenant.clone()).or_default() += 1;
+        let tenant = key.tenant.clone();
+        let before = self.all.insert(key, held)?;
+        self.gone(&tenant, &before);
+        Some(before)
     }
 
     /// Lets one go, if it is of this round.
@@ -66,8 +75,18 @@ impl HeldTable {
             return None;
         }
         let held = self.all.remove(key)?;
-        self.payload_bytes -= held.payload_len();
+        self.gone(&key.tenant, &held);
         Some(held)
+    }
+
+    fn gone(&mut self, tenant: &TenantId, held: &Held) {
+        self.payload_bytes -= held.payload_len();
+        if let Some(count) = self.of_tenants.get_mut(tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_tenants.remove(tenant);
+            }
+        }
     }
 
     /// The message of one was received again: the older receipt may not work any more.
@@ -134,6 +153,7 @@ impl HeldTable {
     /// is known: whoever received them would find nothing of it in the row, and attempt again.
     pub(crate) fn drain(&mut self) -> Vec<Receipt> {
         self.payload_bytes = 0;
+        self.of_tenants.clear();
         let all = std::mem::take(&mut self.all).into_values();
         all.filter(|held| !held.is_settling).map(|held| held.receipt).collect()
     }
@@ -185,12 +205,15 @@ mod tests {
         table.insert(key("acme", 2), held("b", 5));
         table.insert(key("acme", 2), held("c", 7));
         assert_eq!((table.len(), table.payload_bytes()), (2, 17));
+        let acme = key("acme", 1).tenant;
+        assert_eq!(table.of_tenant(&acme), 2);
         assert!(table.remove(&key("acme", 1), 1).is_none(), "another round");
         assert!(table.remove(&key("acme", 1), 0).is_some());
         table.lost(&key("acme", 2), &Receipt("b".into()));
         assert_eq!((table.len(), table.payload_bytes()), (1, 7), "an older receipt was lost");
         table.lost(&key("acme", 2), &Receipt("c".into()));
         assert_eq!((table.len(), table.payload_bytes()), (0, 0));
+        assert!(table.of_tenants.is_empty());
     }
 
     /// What is settling is not given back: its outcome is in the outbox, or on its way there.

@@ -128,23 +128,25 @@ impl Courier {
                 }
             }
         }
-        let (admitted, looked) = (self.admit(fresh).await, self.look(unsure).await);
-        admitted.and(looked)
+        self.admit(fresh).await;
+        self.look(unsure).await
     }
 
     /// Hands deliveries to the engine, by right of their message.
-    async fn admit(&self, fresh: Vec<(Readable, u8)>) -> Result<(), PortError> {
+    async fn admit(&self, fresh: Vec<(Readable, u8)>) {
         let mut arrivals = Vec::with_capacity(fresh.len());
-        let mut failed = None;
+        let mut crowded = Vec::new();
         for (it, interrupted) in fresh {
-            let shard_key = match self.shard_key(&it.key.tenant).await {
-                Ok(shard_key) => shard_key,
-                Err(error) => {
-                    // Its message comes again.
-                    failed = Some(error);
-                    continue;
-                }
-            };
+            let shard_key = self.shard_key(&it.key.tenant).await;
+            let mut table = self.held();
+            if table.of_tenant(&it.key.tenant) >= self.settings.held_per_tenant_max {
+                crowded.push(it.message.receipt);
+                continue;
+            }
+            // Another poll may have brought a copy meanwhile.
+            if table.get(&it.key).is_some() {
+                continue;
+            }
             let held = Held {
                 receipt: it.message.receipt,
                 round: it.event.round.unwrap_or(0),
@@ -155,18 +157,25 @@ impl Courier {
                 is_settling: false,
             };
             let owed = held.owed(it.key.clone());
-            let mut table = self.held();
-            // Another poll may have brought a copy meanwhile.
-            if table.get(&it.key).is_none() {
-                table.insert(it.key, held);
-                arrivals.push(Arrival { shard_key, owed });
-            }
+            table.insert(it.key, held);
+            arrivals.push(Arrival { shard_key, owed });
         }
         self.counters.taken.add(arrivals.len());
         if !arrivals.is_empty() {
             self.ports.arrivals.arrived(arrivals);
         }
-        failed.map_or(Ok(()), Err)
+        self.put_off(crowded).await;
+    }
+
+    /// One tenant has its share of what can be held: the rest comes again a little later, and
+    /// leaves room for the others meanwhile.
+    async fn put_off(&self, crowded: Vec<Receipt>) {
+        if crowded.is_empty() {
+            return;
+        }
+        self.counters.put_off.add(crowded.len());
+        // Where that fails, it comes again after the whole time-out.
+        drop(self.ports.queue.hide(crowded, self.settings.put_off_ms).await);
     }
 
     /// Reads the rows of messages that do not say enough, and does what the rows say.
@@ -205,7 +214,7 @@ impl Courier {
             }
         }
         self.quarantine(strays).await;
-        let admitted = self.admit(fresh).await;
+        self.admit(fresh).await;
         let (claims, receipts): (Vec<Claim>, Vec<Receipt>) = claims.into_iter().unzip();
         let taken = self.take_over(claims).await;
         for (released, receipt) in taken.into_iter().zip(receipts) {
@@ -213,7 +222,7 @@ impl Courier {
                 self.release([receipt]);
             }
         }
-        admitted
+        Ok(())
     }
 
     /// Claims rows and hands what is theirs to the engine; says for each whether its row is in
@@ -242,19 +251,13 @@ impl Courier {
                 Taken::Dropped(why) => why.deletes_message(),
                 Taken::Attempt { .. } | Taken::Die { .. } => true,
             });
-            match self.claimed_job(claim, taken).await {
-                Ok(Some(job)) => jobs.push(job),
-                Ok(None) => {}
-                // The row is ours, and nobody will look after it here: the lease ends, a sweep
-                // takes it over.
-                Err(error) => warn!(%error, "cannot take over a row, left to the next sweep"),
-            }
+            jobs.extend(self.claimed_job(claim, taken).await);
         }
         self.adopt(jobs).await;
         safe
     }
 
-    async fn claimed_job(&self, claim: Claim, taken: Taken) -> Result<Option<Job>, PortError> {
+    async fn claimed_job(&self, claim: Claim, taken: Taken) -> Option<Job> {
         let (epoch, lease_until, interrupted, state) = match taken {
             Taken::Attempt { epoch, until, due, attempts, interrupted } => {
                 (epoch, until, interrupted, JobState::Waiting { due, attempts })
@@ -262,16 +265,15 @@ impl Courier {
             Taken::Die { epoch, until, cause, attempts } => {
                 (epoch, until, 0, JobState::Dying { cause, attempts, error: None })
             }
-            Taken::Dropped(_) => return Ok(None),
+            Taken::Dropped(_) => return None,
         };
         let payload = match state {
             JobState::Waiting { .. } => job_payload(claim.payload),
             _ => None,
         };
-        let shard_key = self.shard_key(&claim.key.tenant).await?;
+        let shard_key = self.shard_key(&claim.key.tenant).await;
         let (key, round) = (delivery_key(&claim.key), claim.write.round);
-        let job = Job { key, round, shard_key, interrupted, epoch, lease_until, state, payload };
-        Ok(Some(job))
+        Some(Job { key, round, shard_key, interrupted, epoch, lease_until, state, payload })
     }
 
     /// Takes jobs upon itself, and tells whose business they are.

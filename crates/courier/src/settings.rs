@@ -17,6 +17,10 @@ pub struct Settings {
     pub poll_wait_ms: u64,
     /// Messages held at a time; beyond it nothing is received.
     pub held_max: usize,
+    /// Messages of one tenant held at a time; further ones are put off.
+    pub held_per_tenant_max: usize,
+    /// For how long they are put off, in milliseconds.
+    pub put_off_ms: u64,
     /// Payload bytes of held messages; beyond it nothing is received.
     pub held_bytes_max: usize,
     /// Requests with row writes on their way at a time.
@@ -47,6 +51,9 @@ impl Settings {
             poll_wait_ms: 20_000,
             // Two seconds at 5,000/s; SQS allows 120,000 in flight a queue.
             held_max: 10_000,
+            held_per_tenant_max: 2_500,
+            // Often enough for a receiver that recovers, at two requests for ten messages.
+            put_off_ms: 30_000,
             held_bytes_max: 64 << 20,
             // 25 rows in 10 ms and 8 at a time: 20,000 rows/s.
             row_writers: 8,

@@ -49,6 +49,8 @@ counters! {
     received,
     /// Messages handed to the engine.
     taken,
+    /// Messages put off, since their tenant has its share of what can be held.
+    put_off,
     /// Copies of what is settled, or owed already, that were deleted without an attempt.
     copies_deleted,
     /// Copies of what is held already.

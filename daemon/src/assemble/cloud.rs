@@ -155,6 +155,7 @@ fn settings(config: &Config, ledger: &Ledger) -> posthaste_courier::Settings {
     posthaste_courier::Settings {
         intake_polls: aws.polls,
         held_max: aws.held_max,
+        held_per_tenant_max: (aws.held_max / 4).max(1),
         held_bytes_max: usize::try_from(aws.held_bytes_max).unwrap_or(usize::MAX),
         row_writers: aws.row_writers,
         sweep_pause_ms: aws.sweep_pause_ms,

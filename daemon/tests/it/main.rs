@@ -1,5 +1,6 @@
 //! The real binary under real traffic: started, posted to, killed, restarted, filled, misused.
 
+mod aws;
 mod clients;
 mod crash;
 mod daily_use;
