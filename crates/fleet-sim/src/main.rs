@@ -4,6 +4,7 @@
 //! ```text
 //! posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
 //! posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+//! posthaste-fleet-sim --throttled RATE
 //! ```
 //!
 //! Exit status: 0 when every seed held, 1 when one did not, 2 when the arguments make no sense.
@@ -24,6 +25,7 @@ use posthaste_fleet_sim::{Counts, Coverage, Failure, Mutant, Plan};
 const USAGE: &str = "\
 usage: posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
        posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+       posthaste-fleet-sim --throttled RATE
 
   --seeds N        how many seeds to run (100)
   --from S         the first seed (0)
@@ -31,7 +33,8 @@ usage: posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mut
   --events E       events posted in each world (40)
   --jobs J         seeds at a time (one for each core)
   --trace          print every step of the one seed
-  --mutant NAME    with a deliberate fault, which should be found";
+  --mutant NAME    with a deliberate fault, which should be found
+  --throttled RATE so many events/s, while the table is throttled to 10 % for a minute";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ struct Arguments {
     jobs: usize,
     trace: bool,
     mutant: Option<Mutant>,
+    throttled: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -53,14 +57,26 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(events_per_s) = arguments.throttled {
+        return run_throttled(&arguments, events_per_s);
+    }
     let failed = if arguments.one { run_one(&arguments) } else { run_many(&arguments) };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let (one, trace, mutant) = (false, false, None);
-    let mut found = Arguments { seeds: 100, from: 0, one, events: 40, jobs, trace, mutant };
+    let (one, trace, mutant, throttled) = (false, false, None, None);
+    let mut found = Arguments {
+        seeds: 100,
+        from: 0,
+        one,
+        events: 40,
+        jobs,
+        trace,
+        mutant,
+        throttled,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let number = |text: String| {
@@ -71,6 +87,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--from" => found.from = number(value()?)?,
             "--events" => found.events = number(value()?)?,
             "--jobs" => found.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
+            "--throttled" => found.throttled = Some(number(value()?)?),
             "--trace" => found.trace = true,
             "--seed" => {
                 found.one = true;
@@ -106,6 +123,24 @@ fn run_one(arguments: &Arguments) -> bool {
             eprintln!("{failure}");
             eprintln!("{plan:#?}");
             true
+        }
+    }
+}
+
+/// Runs the throttled world; prints what was settled in each second.
+fn run_throttled(arguments: &Arguments, events_per_s: u64) -> ExitCode {
+    let plan = Plan::throttled(arguments.from, events_per_s, 1);
+    match posthaste_fleet_sim::run(&plan) {
+        Ok(report) => {
+            for (second, settled) in &report.per_second {
+                println!("{second:>5} s {settled:>6}");
+            }
+            println!("throttled until {} ms: {}", plan.throttled_until_ms(), report.counts);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -4,6 +4,7 @@
 //! faults need two rare things at a time.
 
 mod draw;
+mod throttled;
 
 use posthaste_domain::{TenantId, Timestamp};
 use posthaste_engine::Settings;

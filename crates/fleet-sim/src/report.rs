@@ -87,7 +87,7 @@ impl fmt::Display for Counts {
 }
 
 /// The decisions of the protocol that a fleet can come to, as they are counted.
-pub const DECISIONS: [&str; 40] = [
+pub const DECISIONS: [&str; 39] = [
     "on_receive deliver",
     "on_receive read_row",
     "on_receive delete",
@@ -119,7 +119,6 @@ pub const DECISIONS: [&str; 40] = [
     "permission granted",
     "permission later",
     "permission withdrawn",
-    "permit renewed message",
     "permit renewed lease",
     "at_start replay",
     "at_start schedule",

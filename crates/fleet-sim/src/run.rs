@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_domain::{EventStatus, RowKey};
-use posthaste_ports::JobState;
+use posthaste_ports::{Job, JobState};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
@@ -117,8 +117,8 @@ impl Ending<'_> {
                 return Some(format!("daemon {index} holds {stats:?}"));
             }
             let disk = self.disks[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let is_owed = |state: &JobState| !matches!(state, JobState::CutOff { .. });
-            if let Some(job) = disk.all().into_iter().find(|job| is_owed(&job.state)) {
+            let state = self.world.lock();
+            if let Some(job) = disk.all().into_iter().find(|job| state.is_owed(job)) {
                 return Some(format!("daemon {index} has a job: {job:?}"));
             }
         }
@@ -144,6 +144,22 @@ impl State {
         let tenant = tenant.expect("only tenants of the plan have events");
         let chance: &mut Chance = &mut self.chance;
         tenant.behaviour.meet((ms, request.number, calm), chance)
+    }
+
+    /// Whether a job has to come to an end. A timer of a row that is not its daemon's any more may
+    /// stay until the next start, where a full inbox kept it from the engine.
+    fn is_owed(&self, job: &Job) -> bool {
+        match job.state {
+            JobState::CutOff { .. } => false,
+            JobState::Unwritten(_) | JobState::Dying { .. } => true,
+            JobState::Waiting { .. } => {
+                let (tenant, event) = (job.key.tenant.clone(), job.key.event);
+                let row = self.table.row(&RowKey { tenant, event });
+                let lease = row.filter(|row| row.round == job.round);
+                let lease = lease.and_then(|row| row.lease.as_ref());
+                lease.is_some_and(|lease| lease.epoch == job.epoch)
+            }
+        }
     }
 
     /// Whether an attempt of this event ends the daemon that makes it.

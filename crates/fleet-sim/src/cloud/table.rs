@@ -16,6 +16,8 @@ pub(crate) struct Item {
     pub(crate) payload: Option<Bytes>,
     /// The row before each of the last writes, and when that was.
     old: VecDeque<(u64, Row)>,
+    /// When the index shows the last change: the index keeps their order.
+    seen_ms: u64,
 }
 
 /// All of them.
@@ -39,7 +41,7 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, key: RowKey, payload: Bytes) {
-        let item = Item { row: Row::new(), payload: Some(payload), old: VecDeque::new() };
+        let item = Item { row: Row::new(), payload: Some(payload), old: VecDeque::new(), seen_ms: 0 };
         self.items.insert(key, item);
     }
 
@@ -52,6 +54,8 @@ impl Table {
         if item.old.len() > OLD_MAX {
             item.old.pop_front();
         }
+        item.seen_ms = item.seen_ms.max(seen_ms);
+        let seen_ms = item.seen_ms;
         self.count += 1;
         self.lagging.insert((seen_ms, self.count), (key.clone(), until));
     }

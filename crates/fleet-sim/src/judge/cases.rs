@@ -12,6 +12,8 @@ use super::Judge;
 pub(super) struct Case {
     payload: Bytes,
     pub(super) accepted: bool,
+    /// Whether the row has an owner.
+    pub(super) is_owned: bool,
     pub(super) rounds: BTreeMap<u32, RoundCase>,
     /// Why it may be seen again, once each.
     pub(super) excuses: Vec<&'static str>,
@@ -63,6 +65,7 @@ impl Case {
         Self {
             payload,
             accepted: false,
+            is_owned: false,
             rounds: BTreeMap::new(),
             excuses: Vec::new(),
             used: 0,

@@ -54,6 +54,7 @@ impl Judge {
     fn check_owner(&mut self, key: &RowKey, (before, after): (&Row, &Row)) -> Result<(), String> {
         let token = |row: &Row| (row.round, row.lease.as_ref().map_or(0, |lease| lease.epoch));
         let Some(case) = self.cases.get_mut(key) else { return Ok(()) };
+        case.is_owned = after.lease.as_ref().is_some_and(|lease| lease.owner.is_some());
         if let Some(lease) = &after.lease {
             if token(after) < token(before) {
                 return Err(format!("P6: {key:?} goes from {before:?} to {after:?}"));
