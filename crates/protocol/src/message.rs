@@ -16,6 +16,10 @@ use thiserror::Error;
 /// no more than 256 KiB for most of its life. A larger payload travels by reference.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// Characters that JSON allows as they are and SQS refuses, the whole batch with them (`SendMessage`:
+/// "#xE000 to #xFFFD"). Those below U+0020, which it refuses too, JSON writes as escapes.
+const REFUSED: [char; 2] = ['\u{FFFE}', '\u{FFFF}'];
+
 /// A message of the main queue: this event is owed a first attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventMessage {
@@ -84,10 +88,11 @@ impl EventMessage {
     }
 
     /// The body of this message, without the payload where it would become too large or is not
-    /// text.
+    /// text, or not one that SQS takes.
     #[must_use]
     pub fn body(&self) -> Bytes {
         let text = self.payload.as_ref().and_then(|payload| str::from_utf8(payload).ok());
+        let text = text.filter(|text| !text.contains(REFUSED));
         let whole = self.encode(text);
         if whole.len() <= BODY_BYTES_MAX { whole } else { self.encode(None) }
     }
@@ -168,6 +173,8 @@ mod tests {
     #[test]
     fn a_payload_that_does_not_fit_travels_by_reference() {
         for payload in [vec![b'x'; BODY_BYTES_MAX], vec![b'"'; BODY_BYTES_MAX / 2 + 1], vec![0xFF]]
+            .into_iter()
+            .chain(["\u{FFFE}", "{\"a\":\"\u{FFFF}\"}"].map(|text| text.as_bytes().to_vec()))
         {
             let sent = message(Some(payload.into()));
             let body = sent.body();
