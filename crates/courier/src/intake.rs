@@ -145,6 +145,7 @@ impl Courier {
             }
             // Another poll may have brought a copy meanwhile.
             if table.get(&it.key).is_some() {
+                self.counters.left_alone.add(1);
                 continue;
             }
             let held = Held {
