@@ -89,7 +89,7 @@ impl Instance {
     /// attempts, what is in flight finishes and is settled, the receiver and the ledger close, and
     /// whoever watches sees it to the end.
     pub async fn drain(self, drain_max: Duration) -> Drained {
-        let Self { phase, fatal: _, clock, metrics, public, sweeper, shards, ledger, cloud, admin } =
+        let Self { phase, clock, metrics, public, sweeper, shards, ledger, cloud, admin, .. } =
             self;
         let started_us = clock.monotonic_us();
         phase.send_replace(Phase::Draining);

@@ -8,8 +8,8 @@
 //! `connections_total{kind}`, `engine_deliveries{shard,state}`, `engine_endpoints{shard,state}`,
 //! `engine_invariant_violations`, `pool_connections{shard,state}`, `ledger_commit_seconds`,
 //! `ledger_commits_total{synced}`, `ledger_bytes{kind}`, `ledger_queue_operations`,
-//! `ledger_damaged_rows`, `courier{figure}` (AWS mode), `process_resident_memory_bytes`, `process_cpu_seconds`,
-//! `process_phase{phase}`.
+//! `ledger_damaged_rows`, `courier{figure}` (AWS mode), `process_resident_memory_bytes`,
+//! `process_cpu_seconds`, `process_phase{phase}`.
 
 mod refreshed;
 

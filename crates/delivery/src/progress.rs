@@ -89,7 +89,8 @@ impl Progress {
         Attempt {
             number,
             at,
-            // Up, so that start and duration together are not before the end: retries count from it.
+            // Up, so that start and duration together are not before the end, from which retries
+            // count.
             duration_ms: self.phases.total_us.div_ceil(1000),
             status_code: self.status.map(|status| status.as_u16()),
             verdict,
