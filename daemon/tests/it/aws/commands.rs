@@ -21,7 +21,10 @@ fn the_demo_adds_up_on_aws() {
     let arguments = ["demo", "--aws", &sim.url(), "--once", "--events", "300", "--rate", "0"];
     let (output, printed) = run(&arguments);
     assert!(output.status.success(), "{}: {printed}", output.status);
-    assert!(printed.contains("accepted 300 events = delivered 285 + dead-lettered 15"), "{printed}");
+    assert!(
+        printed.contains("accepted 300 events = delivered 285 + dead-lettered 15"),
+        "{printed}"
+    );
     assert!(printed.contains("0 wrong"), "{printed}");
 }
 
@@ -50,11 +53,19 @@ async fn a_check_tries_queues_and_tables() {
     assert!(output.status.success(), "{}: {printed}", output.status);
     assert!(printed.contains("configuration ok"), "{printed}");
     assert!(!printed.contains("failed"), "{printed}");
-    for thing in ["t-events", "t-events-dlq", "t-Events", "t-TenantWebhookConfig", "t-TenantIdentity"] {
-        assert!(printed.lines().any(|line| line.starts_with("ok") && line.contains(thing)), "{printed}");
+    for thing in
+        ["t-events", "t-events-dlq", "t-Events", "t-TenantWebhookConfig", "t-TenantIdentity"]
+    {
+        assert!(
+            printed.lines().any(|line| line.starts_with("ok") && line.contains(thing)),
+            "{printed}"
+        );
     }
     sim.reset();
     let (output, printed) = check(&sim.url());
     assert_eq!(output.status.code(), Some(78), "{printed}");
-    assert!(printed.lines().any(|line| line.starts_with("failed") && line.contains("t-Events")), "{printed}");
+    assert!(
+        printed.lines().any(|line| line.starts_with("failed") && line.contains("t-Events")),
+        "{printed}"
+    );
 }

@@ -102,6 +102,9 @@ async fn crash_point_35_what_is_in_flight_at_three_crashes_is_poison() {
     world.until_settled(&other, EventStatus::Delivered).await;
     world.until_settled(&event, EventStatus::Dlq).await;
     let [letter] = &world.dead_bodies().await[..] else { panic!("not one message") };
-    assert_eq!((&letter["cause"], &letter["eventId"]), (&"poison".into(), &event.event.to_string().into()));
+    assert_eq!(
+        (&letter["cause"], &letter["eventId"]),
+        (&"poison".into(), &event.event.to_string().into())
+    );
     assert_eq!(sink.count(), 4, "three times the one, once the other");
 }

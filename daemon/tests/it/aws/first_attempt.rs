@@ -31,6 +31,7 @@ async fn crash_point_06_receive_reply_lost() {
     let event = world.accept().await;
     lost.reached().await;
     assert_eq!((sink.count(), world.depth().await), (0, (0, 1)));
+    world.show_hidden();
     world.until_settled(&event, EventStatus::Delivered).await;
     assert_eq!(sink.count(), 1);
     assert_eq!(figure(&daemon, "rows_read").await, 1, "a second receipt is looked up first");
@@ -50,6 +51,7 @@ async fn crash_point_07_received_before_started() {
         let node = after.crash(&world, node, daemon).await;
         let _daemon = node.start().await;
         assert_eq!((sink.count(), world.depth().await), (0, (0, 1)));
+        world.show_hidden();
         world.until_settled(&event, EventStatus::Delivered).await;
         assert_eq!(sink.count(), 1);
     })
@@ -72,6 +74,7 @@ async fn crash_point_08_started_post_not_begun() {
         let sink = Sink::healthy().await;
         world.move_tenant("acme", &sink.url("hook")).await;
         let _daemon = node.start().await;
+        world.show_hidden();
         world.until_settled(&event, EventStatus::Delivered).await;
         let attempts: Vec<u32> = sink.received().iter().map(|received| received.attempt).collect();
         assert_eq!(attempts, [1], "what was cut off is not counted as a failure");
@@ -101,6 +104,7 @@ async fn crash_point_09_post_sent_no_answer_read() {
         eventually("the receiver has it", async || sink.count() == 1).await;
         let node = after.crash(&world, node, daemon).await;
         let _daemon = node.start().await;
+        world.show_hidden();
         world.until_settled(&event, EventStatus::Delivered).await;
         let received = sink.received();
         let [first, second] = &received[..] else { panic!("{} requests", received.len()) };
@@ -131,6 +135,7 @@ async fn crash_point_10_answered_outcome_not_stored() {
         let sink = Sink::healthy().await;
         world.move_tenant("acme", &sink.url("hook")).await;
         let _daemon = node.start().await;
+        world.show_hidden();
         world.until_settled(&event, EventStatus::Delivered).await;
         assert_eq!(sink.count(), 1, "once more, as the table allows");
     })
@@ -152,6 +157,7 @@ async fn crash_point_11_outcome_local_row_not_written() {
         let node = after.crash(&world, node, daemon).await;
         assert_eq!(world.row(&event).await.status, EventStatus::Pending);
         let _daemon = node.start().await;
+        world.show_hidden();
         world.until_settled(&event, EventStatus::Delivered).await;
         assert_eq!(sink.count(), if after == After::Restart { 1 } else { 2 });
     })
@@ -187,8 +193,7 @@ async fn crash_point_12_and_16_row_written_outbox_not_cleared() {
 /// 12, and the process lives: it makes the write again and finds its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_12_row_written_reply_lost_and_written_again() {
-    let sink =
-        Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
+    let sink = Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
     let world = World::with_acme(&sink.url("hook")).await;
     let node = Node::new(&world).await;
     let failure = node.proxy.lose(Calls::after("BatchExecuteStatement", FAIL), 1);
@@ -231,8 +236,7 @@ async fn crash_point_13_row_written_before_delete() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_13_failure_written_before_delete() {
     both(async |after| {
-        let sink =
-            Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
+        let sink = Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
         let world = World::with_acme(&sink.url("hook")).await;
         let node = Node::new(&world).await;
         let point = node.proxy.hold(Calls::before("DeleteMessageBatch", ""));
@@ -285,10 +289,8 @@ async fn crash_point_15_copy_comes_back_after_its_deletion() {
     let node = Node::new(&world).await;
     let daemon = node.start().await;
     let event = world.accept().await;
-    eventually("it comes back", async || {
-        world.sim.counters().faults.get("resurrect") == Some(&1)
-    })
-    .await;
+    eventually("it comes back", async || world.sim.counters().faults.get("resurrect") == Some(&1))
+        .await;
     world.until_settled(&event, EventStatus::Delivered).await;
     eventually("the copy is deleted", async || {
         world.show_hidden();

@@ -28,9 +28,12 @@ async fn crash_point_42_disk_snapshot_started_twice() {
     assert_eq!(sink.count(), 2);
     assert_eq!(figure(&first, "claimed").await + figure(&second, "claimed").await, 0);
     // Both go on, each under a name of its own.
+    let mut events = Vec::new();
     for _ in 0..20 {
-        let event = world.accept().await;
-        world.until_settled(&event, EventStatus::Delivered).await;
+        events.push(world.accept().await);
+    }
+    for event in &events {
+        world.until_settled(event, EventStatus::Delivered).await;
     }
     assert_eq!(sink.by_event().len(), 21);
     assert!(sink.by_event().values().all(|times| times.len() == 2));
@@ -125,10 +128,8 @@ async fn a_row_that_is_removed_while_it_waits_is_let_go() {
     // One whose outcome finds no row, and one whose retry finds none.
     world.remove_row(&written).await;
     point.open();
-    eventually("the outcome is dropped", async || {
-        figure(&daemon, "outcomes_dropped").await == 1
-    })
-    .await;
+    eventually("the outcome is dropped", async || figure(&daemon, "outcomes_dropped").await == 1)
+        .await;
     let waiting = world.accept().await;
     world.until_waiting(&waiting).await;
     world.remove_row(&waiting).await;

@@ -60,10 +60,11 @@ async fn crash_point_18_disk_lost_while_a_retry_waits() {
     eventually("the other one sweeps", async || swept(&world) >= 64).await;
     assert_eq!(figure(&daemon, "claimed").await, 0, "not before the lease ends");
     world.end_lease(&event).await;
-    world.until_row(&event, "it is taken over", |row| {
-        row.is_final() || row.lease.as_ref().is_some_and(|lease| lease.epoch == 2)
-    })
-    .await;
+    world
+        .until_row(&event, "it is taken over", |row| {
+            row.is_final() || row.lease.as_ref().is_some_and(|lease| lease.epoch == 2)
+        })
+        .await;
     world.until_settled(&event, EventStatus::Delivered).await;
     assert_eq!(attempts(&sink), [1, 2]);
     assert_eq!(figure(&daemon, "claimed").await, 1);
@@ -192,10 +193,8 @@ async fn crash_point_22_in_flight_as_the_lease_ends() {
     let _daemon = other.start().await;
     world.until_settled(&event, EventStatus::Delivered).await;
     let delivered = world.row(&event).await;
-    eventually("the late answer is dropped", async || {
-        figure(&slow, "outcomes_dropped").await == 1
-    })
-    .await;
+    eventually("the late answer is dropped", async || figure(&slow, "outcomes_dropped").await == 1)
+        .await;
     assert_eq!(world.row(&event).await, delivered);
     assert_eq!(attempts(&sink), [1, 2, 2]);
 }
@@ -240,9 +239,8 @@ async fn crash_point_25_two_sweepers_one_row() {
     let world = World::with_acme(&sink.url("hook")).await;
     let event = orphan(&world).await;
     let (one, two) = (Node::new(&world).await, Node::new(&world).await);
-    let points = [&one, &two].map(|node| {
-        node.proxy.hold(Calls::before("BatchExecuteStatement", CLAIM))
-    });
+    let points =
+        [&one, &two].map(|node| node.proxy.hold(Calls::before("BatchExecuteStatement", CLAIM)));
     let daemons = [&one, &two].map(|node| Daemon::spawn(&node.home, &node.setup));
     for point in &points {
         point.reached().await;
@@ -271,9 +269,7 @@ async fn crash_point_26_stale_index_entry() {
     // The index shows it after 4 s; delivered after 3 s, it is gone from there after 7 s.
     world.end_lease(&event).await;
     let other = Node::new(&world).await;
-    let seen = other.proxy.count(
-        Calls::after("Query", "\"work\"").answered(&event_text(&event)),
-    );
+    let seen = other.proxy.count(Calls::after("Query", "\"work\"").answered(&event_text(&event)));
     let claims = other.proxy.count(Calls::before("BatchExecuteStatement", CLAIM));
     let daemon = other.start().await;
     seen.reached().await;

@@ -210,33 +210,23 @@ impl World {
 
     /// How many messages of the main queue are shown and hidden.
     pub(crate) async fn depth(&self) -> (u64, u64) {
-        self.depth_of(&format!("{PREFIX}-events")).await
-    }
-
-    /// How many messages the DLQ has.
-    pub(crate) async fn dead(&self) -> u64 {
-        let (shown, hidden) = self.depth_of(&format!("{PREFIX}-events-dlq")).await;
-        shown + hidden
-    }
-
-    async fn depth_of(&self, queue: &str) -> (u64, u64) {
-        let url = self.call("AmazonSQS.GetQueueUrl", &json!({ "QueueName": queue })).await;
+        let name = json!({ "QueueName": format!("{PREFIX}-events") });
+        let url = self.call("AmazonSQS.GetQueueUrl", &name).await;
         let wanted = json!({ "QueueUrl": url["QueueUrl"], "AttributeNames": ["All"] });
         let answer = self.call("AmazonSQS.GetQueueAttributes", &wanted).await;
         let number = |name: &str| {
             let text = answer["Attributes"][name].as_str();
             text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
         };
-        (
-            number("ApproximateNumberOfMessages"),
-            number("ApproximateNumberOfMessagesNotVisible"),
-        )
+        let hidden = number("ApproximateNumberOfMessagesNotVisible");
+        (number("ApproximateNumberOfMessages"), hidden)
     }
 
     /// The messages of the DLQ.
     pub(crate) async fn dead_bodies(&self) -> Vec<Value> {
         self.show_hidden();
-        let received = SqsQueue::dead_letters(&self.client).receive(10, 0).await.expect("AWS works");
+        let received =
+            SqsQueue::dead_letters(&self.client).receive(10, 0).await.expect("AWS works");
         let read = |body: &[u8]| serde_json::from_slice(body).expect("JSON");
         received.iter().map(|message| read(&message.body)).collect()
     }
