@@ -27,7 +27,9 @@ pub struct Arriving {
 pub enum Local {
     /// Nothing, or nothing but how often it was cut off.
     Unknown,
-    /// Its message is held here: its first attempt has no outcome yet.
+    /// Its message is held here: its first attempt has no outcome yet. Not one that waits beyond
+    /// its [`crate::Hold`]: others may have received its message, so it is withdrawn, and unknown,
+    /// before that message is judged again.
     Held {
         /// Its round.
         round: u32,
