@@ -17,7 +17,8 @@ use thiserror::Error;
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Characters that JSON allows as they are and SQS refuses, the whole batch with them
-/// (`SendMessage`: "#xE000 to #xFFFD"). Those below U+0020, which it refuses too, JSON writes as escapes.
+/// (`SendMessage`: "#xE000 to #xFFFD"). Those below U+0020, which it refuses too, JSON writes as
+/// escapes.
 const REFUSED: [char; 2] = ['\u{FFFE}', '\u{FFFF}'];
 
 /// A message of the main queue: this event is owed a first attempt.
