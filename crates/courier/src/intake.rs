@@ -55,10 +55,13 @@ impl Courier {
             }
             let before = self.now();
             self.counters.polls.add(1);
+            // After a failure one that answers at once: whether the queue works again must not be
+            // known only when the next message comes.
+            let wait_ms = if pause.is_failing() { 0 } else { self.settings.poll_wait_ms };
             let polled = tokio::select! {
                 biased;
                 _ = stop.changed() => continue,
-                polled = self.ports.queue.receive(QUEUE_BATCH_MAX, self.settings.poll_wait_ms) => polled,
+                polled = self.ports.queue.receive(QUEUE_BATCH_MAX, wait_ms) => polled,
             };
             self.health.note(Part::Receiving, &polled);
             let taken = match polled {

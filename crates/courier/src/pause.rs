@@ -24,6 +24,11 @@ impl Pause {
         self.failures = 0;
     }
 
+    /// Whether the last thing failed.
+    pub(crate) const fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Something failed: waits between half and all of the pause, so that daemons spread.
     pub(crate) async fn failed(&mut self, chance: &Chance) {
         sleep(Duration::from_millis(self.next_ms(chance))).await;
@@ -49,7 +54,9 @@ mod tests {
             let ms = pause.next_ms(&chance);
             assert!((whole / 2..=whole).contains(&ms), "{ms} of {whole}");
         }
+        assert!(pause.is_failing());
         pause.worked();
+        assert!(!pause.is_failing());
         assert!(pause.next_ms(&chance) <= 100);
     }
 }
