@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, EndpointId, RowKey, TenantId, Timestamp};
 use posthaste_ports::{
-    ArrivalSink, Job, JobState, JobStore, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
+    ArrivalSink, Job, JobState, JobStore, PortError, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
 };
 use posthaste_protocol::{Local, Owner};
 use tokio::sync::Notify;
@@ -134,11 +134,18 @@ impl Courier {
         }
     }
 
-    /// Decides the shard of a tenant's deliveries. One that cannot be read, or does not exist, has
-    /// one too: its deliveries fail or wait in the engine, where they are in nobody's way.
-    pub(crate) async fn shard_key(&self, tenant: &TenantId) -> u32 {
-        let record = self.ports.tenants.tenant(tenant).await;
-        record.ok().flatten().map_or(0, |record| record.shard_key)
+    /// Decides the shard of a tenant's deliveries. One that does not exist, or can never be read,
+    /// has one too: nothing is sent to it, and its deliveries come to an end there.
+    ///
+    /// # Errors
+    /// Where it cannot be read for now. No guess: a shard reads all that is held of its tenants,
+    /// so that a tenant in two shards is delivered to by both.
+    pub(crate) async fn shard_key(&self, tenant: &TenantId) -> Result<u32, PortError> {
+        match self.ports.tenants.tenant(tenant).await {
+            Ok(record) => Ok(record.map_or(0, |record| record.shard_key)),
+            Err(PortError::Permanent(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 }
 

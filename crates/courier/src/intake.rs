@@ -138,12 +138,15 @@ impl Courier {
     /// Hands deliveries to the engine, by right of their message.
     async fn admit(&self, fresh: Vec<(Readable, u8)>) {
         let mut arrivals = Vec::with_capacity(fresh.len());
-        let mut crowded = Vec::new();
+        let mut put_off = Vec::new();
         for (it, interrupted) in fresh {
-            let shard_key = self.shard_key(&it.key.tenant).await;
+            let Ok(shard_key) = self.shard_key(&it.key.tenant).await else {
+                put_off.push(it.message.receipt);
+                continue;
+            };
             let mut table = self.held();
             if table.of_tenant(&it.key.tenant) >= self.settings.held_per_tenant_max {
-                crowded.push(it.message.receipt);
+                put_off.push(it.message.receipt);
                 continue;
             }
             // Another poll may have brought a copy meanwhile.
@@ -168,18 +171,18 @@ impl Courier {
         if !arrivals.is_empty() {
             self.ports.arrivals.arrived(arrivals);
         }
-        self.put_off(crowded).await;
+        self.put_off(put_off).await;
     }
 
-    /// One tenant has its share of what can be held: the rest comes again a little later, and
-    /// leaves room for the others meanwhile.
-    async fn put_off(&self, crowded: Vec<Receipt>) {
-        if crowded.is_empty() {
+    /// One tenant has its share of what can be held, or cannot be read for now: the rest comes
+    /// again a little later, and leaves room for the others meanwhile.
+    async fn put_off(&self, receipts: Vec<Receipt>) {
+        if receipts.is_empty() {
             return;
         }
-        self.counters.put_off.add(crowded.len());
+        self.counters.put_off.add(receipts.len());
         // Where that fails, it comes again after the whole time-out.
-        drop(self.ports.queue.hide(crowded, self.settings.put_off_ms).await);
+        drop(self.ports.queue.hide(receipts, self.settings.put_off_ms).await);
     }
 
     /// Reads the rows of messages that do not say enough, and does what the rows say.
@@ -275,7 +278,8 @@ impl Courier {
             JobState::Waiting { .. } => job_payload(claim.payload),
             _ => None,
         };
-        let shard_key = self.shard_key(&claim.key.tenant).await;
+        // Any shard will do: it finds the job by its own timers, and no other one does.
+        let shard_key = self.shard_key(&claim.key.tenant).await.unwrap_or(0);
         let (key, round) = (delivery_key(&claim.key), claim.write.round);
         Some(Job { key, round, shard_key, interrupted, epoch, lease_until, state, payload })
     }

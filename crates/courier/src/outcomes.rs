@@ -101,7 +101,7 @@ impl Courier {
                 continue;
             }
             let job = job.filter(|job| job.round == settlement.round);
-            outcomes.push(self.outcome(settlement, job, reply).await);
+            outcomes.push(self.outcome(settlement, job, reply).await?);
         }
         self.outcomes.push(outcomes);
         let mut settled = Vec::with_capacity(waiting.len());
@@ -125,8 +125,12 @@ impl Courier {
         let job = jobs.ok().and_then(|mut jobs| jobs.pop().flatten());
         let job = job.filter(|job| job.round == settlement.round);
         let (reply, _) = oneshot::channel();
-        let outcome = self.outcome(settlement, job, reply).await;
-        self.outcomes.push([outcome]);
+        match self.outcome(settlement, job, reply).await {
+            Ok(outcome) => self.outcomes.push([outcome]),
+            Err(error) => {
+                tracing::warn!(%error, "not settled; its message or its lease brings it back");
+            }
+        }
     }
 
     /// The jobs of those deliveries whose message is not held.
@@ -150,7 +154,12 @@ impl Courier {
         (0..settlements.len()).filter(|at| !is_held(&settlements[*at])).collect()
     }
 
-    async fn outcome(&self, settlement: Settlement, job: Option<Job>, reply: Reply) -> Outcome {
+    async fn outcome(
+        &self,
+        settlement: Settlement,
+        job: Option<Job>,
+        reply: Reply,
+    ) -> Result<Outcome, PortError> {
         let held = {
             let mut table = self.held();
             table.settling(&settlement.key, settlement.round);
@@ -162,12 +171,12 @@ impl Courier {
             (None, Some(job)) => (job.epoch, job.shard_key, job.payload),
             // Its message was lost to somebody else while it was attempted. What came of the
             // attempt is a fact all the same.
-            (None, None) => (0, self.shard_key(&settlement.key.tenant).await, None),
+            (None, None) => (0, self.shard_key(&settlement.key.tenant).await?, None),
         };
         let payload = job_payload(payload);
         let settlement = Box::new(settlement);
         let (recorded, reply) = (false, Some(reply));
-        Outcome { settlement, epoch, shard_key, payload, recorded, reply }
+        Ok(Outcome { settlement, epoch, shard_key, payload, recorded, reply })
     }
 
     /// Writes outcomes, for ever; several of these may run side by side.
