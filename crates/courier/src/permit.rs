@@ -50,15 +50,33 @@ impl Courier {
         match hidden.pop() {
             Some(Ok(())) => {
                 self.held().hidden(key, &receipt, until);
-                Permission::Granted
+                self.permit_renewed(until)
             }
             Some(Err(PortError::Permanent(_))) => {
                 self.counters.receipts_lost.add(1);
-                self.held().lost(key, &receipt);
+                let is_held = {
+                    let mut held = self.held();
+                    held.lost(key, &receipt);
+                    held.get(key).is_some()
+                };
+                if is_held {
+                    // Received again here meanwhile: the newer receipt counts, and the engine must
+                    // not forget what is held by it.
+                    return Permission::Later;
+                }
                 self.room.notify_waiters();
                 Permission::Withdrawn
             }
             Some(Err(_)) | None => Permission::Later,
+        }
+    }
+
+    /// After a renewal until then: its answer may have been so long on its way, or this process
+    /// have stood still so long, that it is over again.
+    fn permit_renewed(&self, until: Timestamp) -> Permission {
+        match permit(until, self.now()) {
+            Permit::Attempt => Permission::Granted,
+            Permit::RenewFirst => Permission::Later,
         }
     }
 
@@ -111,7 +129,7 @@ impl Courier {
                     job.lease_until = until;
                     let put = vec![JobChange::Put(Box::new(job))];
                     return match self.ports.jobs.apply(put).await {
-                        Ok(()) => Permission::Granted,
+                        Ok(()) => self.permit_renewed(until),
                         Err(_) => Permission::Later,
                     };
                 }

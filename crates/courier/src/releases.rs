@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use posthaste_ports::{PortError, Receipt};
+use posthaste_domain::DeliveryKey;
+use posthaste_ports::{Arrival, PortError, Receipt};
 use tokio::time::sleep;
 
 use crate::courier::Courier;
@@ -75,9 +76,13 @@ impl Courier {
             self.counters.hide_requests.add(held.len().div_ceil(10));
             let results = self.ports.queue.hide(receipts, visibility).await;
             debug_assert_eq!(results.len(), held.len());
+            let mut kept = Vec::with_capacity(held.len());
             for ((key, receipt), result) in held.into_iter().zip(results) {
                 match result {
-                    Ok(()) => self.held().hidden(&key, &receipt, until),
+                    Ok(()) => {
+                        self.held().hidden(&key, &receipt, until);
+                        kept.push(key);
+                    }
                     Err(PortError::Permanent(_)) => {
                         self.counters.receipts_lost.add(1);
                         self.held().lost(&key, &receipt);
@@ -86,6 +91,25 @@ impl Courier {
                     Err(error) => self.health.failed(Part::Deleting, &error),
                 }
             }
+            self.remind(kept);
+        }
+    }
+
+    /// Tells the shards again of what is held and not settling. The engine passes over what it
+    /// knows. It may have forgotten one as withdrawn whose message came back here in the same
+    /// moment, and nobody else would ever see a message that is kept hidden.
+    fn remind(&self, kept: Vec<DeliveryKey>) {
+        // Told under the lock: what is settled leaves the table before the engine hears of it.
+        let held = self.held();
+        let arrivals: Vec<Arrival> = kept
+            .into_iter()
+            .filter_map(|key| {
+                let held = held.get(&key).filter(|held| !held.is_settling)?;
+                Some(Arrival { shard_key: held.shard_key, owed: held.owed(key) })
+            })
+            .collect();
+        if !arrivals.is_empty() {
+            self.ports.arrivals.arrived(arrivals);
         }
     }
 }
