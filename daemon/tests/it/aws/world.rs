@@ -121,6 +121,14 @@ impl World {
         assert!(changed.expect("the table works").is_some(), "no tenant {id}");
     }
 
+    /// Gives a tenant a new secret, as the API does.
+    pub(crate) async fn set_secret(&self, id: &str) {
+        let secret = Some((WebhookSecret::from_entropy(&[8; 32]), 0));
+        let change = TenantChange { target: None, secret, at: wall() };
+        let changed = self.tenants.update(&tenant_id(id), change).await;
+        assert!(changed.expect("the table works").is_some(), "no tenant {id}");
+    }
+
     /// An accepted event of `acme`: row and message are there.
     pub(crate) async fn accept(&self) -> RowKey {
         self.accept_of("acme", br#"{"type":"test"}"#).await
@@ -174,6 +182,21 @@ impl World {
             self.depth().await == (0, 0)
         })
         .await;
+    }
+
+    /// The same, where the message may have been put off: it is shown again now and then. For
+    /// worlds with one daemon, which knows what it has in flight.
+    pub(crate) async fn until_settled_shown(&self, key: &RowKey, status: EventStatus) {
+        let mut looks = 0;
+        eventually(&format!("{status:?}, its message shown again"), async || {
+            if looks % LOOKS == 0 {
+                self.show_hidden();
+            }
+            looks += 1;
+            self.row(key).await.status == status
+        })
+        .await;
+        self.until_settled(key, status).await;
     }
 
     /// Shows every message again that is hidden.
@@ -236,8 +259,9 @@ impl World {
         let body = body.to_string();
         let address = self.sim.address().to_string();
         let request = format!(
-            "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: {target}\r\nAuthorization: AWS4\r\n\
-             Content-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: {target}\r\n\
+             Authorization: AWS4\r\nContent-Type: application/x-amz-json-1.0\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let (status, answer) = ask(&address, &request).await;
