@@ -119,11 +119,19 @@ impl Courier {
         Owner { instance: &self.settings.instance, epoch }
     }
 
-    /// What is known here about a delivery whose job is this.
+    /// What is known here about a delivery whose job is this. A delivery that was held for longer
+    /// than its message was hidden is known no more: another daemon may have attempted it, so its
+    /// row has to be read.
     pub(crate) fn local(&self, key: &DeliveryKey, job: Option<&Job>) -> Local {
-        if let Some(held) = self.held().get(key) {
+        let now = self.now();
+        let mut table = self.held();
+        if table.let_go_if_stale(key, now) {
+            self.room.notify_waiters();
+        }
+        if let Some(held) = table.get(key) {
             return Local::Held { round: held.round };
         }
+        drop(table);
         let Some(job) = job else { return Local::Unknown };
         let round = job.round;
         match job.state {

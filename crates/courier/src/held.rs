@@ -22,6 +22,8 @@ pub(crate) struct Held {
     pub(crate) payload: Option<Bytes>,
     /// Until when nobody else receives it, as far as we know.
     pub(crate) hidden_until: Timestamp,
+    /// Until when an attempt may be in flight.
+    pub(crate) attempted_until: Timestamp,
     /// Whether the outcome of an attempt is known, and on its way into the row.
     pub(crate) is_settling: bool,
 }
@@ -140,6 +142,27 @@ impl HeldTable {
         Backlog { exhausted: of_endpoint.next().is_none(), owed }
     }
 
+    /// An attempt of this round starts now, and ends before `until`.
+    pub(crate) fn attempted(&mut self, key: &DeliveryKey, round: u32, until: Timestamp) {
+        if let Some(held) = self.all.get_mut(key)
+            && held.round == round
+        {
+            held.attempted_until = until;
+        }
+    }
+
+    /// Lets one go whose message others may have received meanwhile, unless what became of it here
+    /// is not known yet; says whether it did.
+    pub(crate) fn let_go_if_stale(&mut self, key: &DeliveryKey, now: Timestamp) -> bool {
+        let Some(held) = self.all.get(key) else { return false };
+        let is_busy = held.is_settling || now < held.attempted_until;
+        if is_busy || now < held.hidden_until {
+            return false;
+        }
+        let round = held.round;
+        self.remove(key, round).is_some()
+    }
+
     /// The outcome of an attempt of this round is known.
     pub(crate) fn settling(&mut self, key: &DeliveryKey, round: u32) {
         if let Some(held) = self.all.get_mut(key)
@@ -194,6 +217,7 @@ mod tests {
             interrupted: 0,
             payload: Some(vec![0; bytes].into()),
             hidden_until: Timestamp::from_millis(100),
+            attempted_until: Timestamp::ZERO,
             is_settling: false,
         }
     }
@@ -214,6 +238,22 @@ mod tests {
         table.lost(&key("acme", 2), &Receipt("c".into()));
         assert_eq!((table.len(), table.payload_bytes()), (0, 0));
         assert!(table.of_tenants.is_empty());
+    }
+
+    /// Once its time out of sight is over, only an attempt in flight, or its outcome, keeps one.
+    #[test]
+    fn what_is_stale_is_let_go() {
+        let (own, at) = (key("acme", 1), Timestamp::from_millis);
+        let mut table = HeldTable::default();
+        table.insert(own.clone(), held("a", 1));
+        assert!(!table.let_go_if_stale(&own, at(99)));
+        table.attempted(&own, 0, at(120));
+        assert!(!table.let_go_if_stale(&own, at(119)));
+        table.settling(&own, 0);
+        assert!(!table.let_go_if_stale(&own, at(500)));
+        table.insert(own.clone(), held("a", 1));
+        assert!(table.let_go_if_stale(&own, at(100)));
+        assert_eq!((table.len(), table.payload_bytes()), (0, 0));
     }
 
     /// What is settling is not given back: its outcome is in the outbox, or on its way there.

@@ -137,14 +137,23 @@ impl Courier {
 
     /// Hands deliveries to the engine, by right of their message.
     async fn admit(&self, fresh: Vec<(Readable, u8)>) {
-        let mut arrivals = Vec::with_capacity(fresh.len());
-        let mut put_off = Vec::new();
+        let (mut known, mut put_off) = (Vec::with_capacity(fresh.len()), Vec::new());
         for (it, interrupted) in fresh {
-            let Ok(shard_key) = self.shard_key(&it.key.tenant).await else {
-                put_off.push(it.message.receipt);
-                continue;
-            };
-            let mut table = self.held();
+            match self.shard_key(&it.key.tenant).await {
+                Ok(shard_key) => known.push((it, interrupted, shard_key)),
+                Err(_) => put_off.push(it.message.receipt),
+            }
+        }
+        self.take_in(known, &mut put_off);
+        self.put_off(put_off).await;
+    }
+
+    /// Holds deliveries and tells their shards, in one step: a shard may come upon what is held by
+    /// itself, and once it has settled it, it would take an arrival for something new.
+    fn take_in(&self, known: Vec<(Readable, u8, u32)>, put_off: &mut Vec<Receipt>) {
+        let mut arrivals = Vec::with_capacity(known.len());
+        let mut table = self.held();
+        for (it, interrupted, shard_key) in known {
             if table.of_tenant(&it.key.tenant) >= self.settings.held_per_tenant_max {
                 put_off.push(it.message.receipt);
                 continue;
@@ -161,6 +170,7 @@ impl Courier {
                 interrupted,
                 payload: it.event.payload,
                 hidden_until: it.hidden_until,
+                attempted_until: Timestamp::ZERO,
                 is_settling: false,
             };
             let owed = held.owed(it.key.clone());
@@ -171,7 +181,6 @@ impl Courier {
         if !arrivals.is_empty() {
             self.ports.arrivals.arrived(arrivals);
         }
-        self.put_off(put_off).await;
     }
 
     /// One tenant has its share of what can be held, or cannot be read for now: the rest comes

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, EventStatus, Lease, Row, Timestamp};
 use posthaste_ports::{Job, JobChange, JobState, PortError, Receipt, Written};
-use posthaste_protocol::{Answer, Hold, Permit, Taken, after_claim, claim};
+use posthaste_protocol::{
+    ATTEMPT_MS_MAX, Answer, Hold, Permit, SKEW_MS_MAX, Taken, after_claim, claim,
+};
 
 use crate::courier::{Courier, row_key};
 use crate::dying::Dead;
@@ -31,15 +33,22 @@ impl Courier {
         let held = self.held().get(key).filter(|held| held.round == round).cloned();
         let permission = match held {
             Some(held) => match permit(held.hidden_until, self.now()) {
-                Permit::Attempt => return Permission::Granted,
+                Permit::Attempt => Permission::Granted,
                 Permit::RenewFirst => self.hide_again(key, held.receipt).await,
             },
             None => self.permit_retry(key, round).await,
         };
-        if permission == Permission::Withdrawn {
-            self.counters.withdrawn.add(1);
+        match permission {
+            Permission::Granted => self.note_attempt(key, round),
+            Permission::Withdrawn => self.counters.withdrawn.add(1),
+            Permission::Later => {}
         }
         permission
+    }
+
+    fn note_attempt(&self, key: &DeliveryKey, round: u32) {
+        let until = self.now().plus_millis(ATTEMPT_MS_MAX + SKEW_MS_MAX);
+        self.held().attempted(key, round, until);
     }
 
     /// The message of a delivery was not hidden in time.
