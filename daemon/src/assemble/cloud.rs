@@ -151,13 +151,13 @@ impl Connected {
 fn settings(config: &Config, ledger: &Ledger) -> posthaste_courier::Settings {
     let store = ledger.store_id().to_string();
     let owner = InstanceId::try_new(&store).expect("a number in digits is not empty");
-    let aws = &config.aws;
+    let (aws, limits) = (&config.aws, &config.aws.limits);
     posthaste_courier::Settings {
-        intake_polls: aws.polls,
-        held_max: aws.held_max,
-        held_per_tenant_max: (aws.held_max / 4).max(1),
-        held_bytes_max: usize::try_from(aws.held_bytes_max).unwrap_or(usize::MAX),
-        row_writers: aws.row_writers,
+        intake_polls: limits.polls,
+        held_max: limits.held_max,
+        held_per_tenant_max: (limits.held_max / 4).max(1),
+        held_bytes_max: usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX),
+        row_writers: limits.row_writers,
         sweep_pause_ms: aws.sweep_pause_ms,
         attempts_max: config.retry.schedule.attempts_max(),
         seed: Chance.number(),

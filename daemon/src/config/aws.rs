@@ -20,14 +20,8 @@ pub struct Aws {
     pub dynamodb_endpoint: Option<String>,
     /// Who this is; none for the id that the data directory carries.
     pub instance: Option<String>,
-    /// Long polls at a time.
-    pub polls: usize,
-    /// Messages held at a time.
-    pub held_max: usize,
-    /// Payload bytes of held messages.
-    pub held_bytes_max: u64,
-    /// Requests with row writes on their way at a time.
-    pub row_writers: usize,
+    /// How much at a time.
+    pub limits: Limits,
     /// The least pause between sweeps, in milliseconds.
     pub sweep_pause_ms: u64,
     /// Whether leases are given away at a stop.
@@ -79,6 +73,41 @@ impl Aws {
                 "Who this is in the leases: one name for one data directory. \"none\" takes the id \
                  that the data directory was given when it was made.",
             ),
+            limits: Limits::read(s),
+            sweep_pause_ms: s.key(
+                "sweep-pause",
+                Time::new(SECOND..=HOUR),
+                "15s",
+                "The pause between looks for rows whose daemon has gone; each one draws between \
+                 this and twice this.",
+            ),
+            release_at_stop: s.key(
+                "release-at-stop",
+                Switch,
+                "false",
+                "Whether a stop gives away the retries that wait here, for instances that are not \
+                 coming back. Otherwise they wait for this one.",
+            ),
+        }
+    }
+}
+
+/// How much is taken and held at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Long polls at a time.
+    pub polls: usize,
+    /// Messages held at a time.
+    pub held_max: usize,
+    /// Payload bytes of held messages.
+    pub held_bytes_max: u64,
+    /// Requests with row writes on their way at a time.
+    pub row_writers: usize,
+}
+
+impl Limits {
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
             polls: s.key(
                 "polls",
                 Count::new(1..=256),
@@ -104,20 +133,6 @@ impl Aws {
                 Count::new(1..=256),
                 "8",
                 "Requests with status writes on their way at a time; each one carries up to 25.",
-            ),
-            sweep_pause_ms: s.key(
-                "sweep-pause",
-                Time::new(SECOND..=HOUR),
-                "15s",
-                "The pause between looks for rows whose daemon has gone; each one draws between \
-                 this and twice this.",
-            ),
-            release_at_stop: s.key(
-                "release-at-stop",
-                Switch,
-                "false",
-                "Whether a stop gives away the retries that wait here, for instances that are not \
-                 coming back. Otherwise they wait for this one.",
             ),
         }
     }
