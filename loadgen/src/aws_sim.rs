@@ -13,6 +13,7 @@
 mod cli;
 mod connection;
 mod counters;
+mod direct;
 mod dynamo;
 mod faults;
 mod http;
@@ -33,11 +34,14 @@ use tokio::task::LocalSet;
 
 pub use self::cli::Alone;
 pub use self::counters::{Count, Report};
+pub use self::direct::Direct;
 pub use self::faults::{Faults, Rule, Shares, Unusable};
 
 use self::state::State;
 
 const BACKLOG: i32 = 1_024;
+/// What the names of its threads begin with.
+pub(crate) const THREAD_NAME: &str = "aws-sim-";
 
 /// How the simulator runs.
 #[derive(Clone, Debug)]
@@ -92,7 +96,7 @@ impl AwsSim {
             // One queue of connections for all, so that few connections spread evenly.
             let listener = listener.try_clone().context("cannot share the listener")?;
             let (state, stopped) = (Arc::clone(&sim.state), stopped.clone());
-            let thread = std::thread::Builder::new().name(format!("aws-sim-{number}"));
+            let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}{number}"));
             let run = move || serve(listener, state, stopped);
             sim.threads.push(thread.spawn(run).context("cannot start a thread")?);
         }
@@ -109,6 +113,12 @@ impl AwsSim {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A way in for this process.
+    #[must_use]
+    pub fn direct(&self) -> Direct {
+        Direct::new(Arc::clone(&self.state))
     }
 
     /// What was asked so far.

@@ -8,6 +8,7 @@
 //! - [`schedule`] and [`pacer`]: when each event is due. Pure, in virtual time.
 //! - [`publish`]: sends it then, on raw sockets, without waiting for the answers of others.
 //! - [`sink`]: receives, checks and answers it as its tenant's receiver would.
+//! - [`cloud`]: the simulated AWS that the system works on, where it does.
 //! - [`account`]: knows what became of it, with two bits.
 //! - [`retries`]: knows whether what failed is tried again in time.
 //! - [`record`]: the recording of a run, and its files. What shows or compares runs reads these.
@@ -22,6 +23,7 @@ pub mod account;
 pub mod aws_sim;
 pub mod chance;
 pub mod clock;
+pub mod cloud;
 pub mod compare;
 pub mod control;
 pub mod exit;

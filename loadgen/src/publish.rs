@@ -6,6 +6,7 @@
 //! restarting), events wait for one, and one connection at a time tries.
 
 mod connection;
+mod direct;
 mod lane;
 mod outbound;
 mod timer;
@@ -19,6 +20,7 @@ use anyhow::{Context as _, Result};
 use self::lane::Lane;
 pub use self::outbound::Outbound;
 use crate::clock::Nanos;
+use crate::cloud::Mail;
 use crate::pacer::Pacer;
 use crate::schedule::Schedule;
 use crate::shared::Shared;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub keep_alive: bool,
     /// How long an answer is waited for.
     pub answer_timeout: Nanos,
+    /// What puts them into a queue, instead of sending them to the address.
+    pub mail: Option<Arc<Mail>>,
 }
 
 /// The head of an event's request for a tenant with this key.
@@ -80,7 +84,10 @@ impl Publisher {
             let (shared, pacer) = (Arc::clone(shared), pacer(number.into()));
             let holder = holder.clone();
             let run = move || {
-                let outcome = Lane::run(shared, settings, record, pacer);
+                let outcome = match settings.mail.clone() {
+                    Some(mail) => direct::run(&shared, &mail, &record, pacer),
+                    None => Lane::run(shared, settings, record, pacer),
+                };
                 drop(holder);
                 outcome
             };

@@ -15,6 +15,7 @@
 //! durations in it are nanoseconds (`_ns`) or seconds (`_s`), all sizes bytes. Whatever shows or
 //! compares runs reads these types and nothing else of this crate.
 
+mod aws;
 mod environment;
 mod files;
 mod latency;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::aws::{AwsCost, AwsPerEvent, AwsRecord, ThrottleRecord};
 pub use self::environment::{Environment, load_average};
 pub use self::files::{HlogWriter, ReadError, read_summary, write_hgrm, write_summary};
 pub use self::latency::{
@@ -72,6 +74,9 @@ pub struct Summary {
     pub generator: ProcessRecord,
     /// Whether the figures agree with each other.
     pub little: Little,
+    /// What was asked of the simulated AWS, where the system works on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsRecord>,
     /// What was done to the system, and how it took it.
     pub chaos: Vec<ChaosRecord>,
     /// What was left at the end of the load, and how it was worked off.

@@ -7,6 +7,7 @@
 //!
 //! Refuses to interpret: whatever is shown stands in the summary.
 
+mod aws;
 mod chart;
 mod cli;
 mod escape;

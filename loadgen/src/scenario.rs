@@ -6,6 +6,7 @@
 //!
 //! Invariant: a [`Scenario`] that exists can be run; nothing in it contradicts anything else.
 
+mod aws;
 mod behaviour;
 mod catalog;
 mod chaos;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use toml::Table;
 
+pub use self::aws::{AwsPlan, Ingest, Service, Throttle};
 pub use self::behaviour::{Behaviour, Delay, Outage, OutageKind};
 pub use self::catalog::{names, resolve};
 pub use self::chaos::{ChaosStep, Stop};
@@ -54,6 +56,8 @@ pub struct Scenario {
     pub sink: SinkPlan,
     /// What is measured, and how it is started.
     pub system: SystemPlan,
+    /// The simulated AWS that it works on, where it does.
+    pub aws: Option<AwsPlan>,
     /// What is done to it, by time.
     pub chaos: Vec<ChaosStep>,
     /// What its figures must keep to.
@@ -100,6 +104,14 @@ impl Scenario {
         let generator = GeneratorPlan::read(top.section("generator"));
         let sink = SinkPlan::read(top.section("sink"));
         let system = SystemPlan::read(top.section("system"));
+        let works_on_aws = top.has("aws");
+        let aws = AwsPlan::read(top.section("aws"), &phases);
+        let aws = works_on_aws.then_some(aws);
+        let is_direct = aws.as_ref().is_some_and(|aws| aws.ingest == Ingest::Queue);
+        if is_direct && matches!(arrival, Arrival::Closed { .. }) {
+            notes
+                .add("aws.ingest", "a queue gives no answers to wait for: a closed loop needs api");
+        }
         let chaos = chaos::read(top.sections("chaos"), &phases, notes);
         let gates = gates::read(top.section("gates"), &groups);
         let validity = Validity::read(top.section("validity"));
@@ -115,6 +127,7 @@ impl Scenario {
             generator,
             sink,
             system,
+            aws,
             chaos,
             gates,
             validity,
@@ -240,7 +253,7 @@ mod tests {
     /// Every scenario that comes with the program can be run.
     #[test]
     fn the_catalog_is_right() {
-        assert!(names().count() >= 14);
+        assert!(names().count() >= 19);
         for name in names() {
             let (text, folder) = resolve(name).unwrap();
             let scenario = Scenario::parse(&text, folder, &[]);

@@ -20,9 +20,9 @@ use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
 use self::process::{Child, Ended, bind_to_this_thread};
-pub use self::process::{Usage, own_scheduling, usage_of};
+pub use self::process::{Threads, Usage, own_threads, usage_of};
 pub use self::settle::settle;
-pub use self::tenants::{Tenants, create};
+pub use self::tenants::{Tenants, create, tenant_name};
 use crate::chance::Chance;
 use crate::control::Client;
 use crate::scenario::{Stop, SystemPlan};

@@ -19,6 +19,8 @@ pub(super) struct Work {
     pub(super) bytes: u64,
     /// DynamoDB: write units of tables.
     pub(super) write_units: u64,
+    /// Of these, those of items that were not there before.
+    pub(super) new_write_units: u64,
     /// DynamoDB: write units of indexes.
     pub(super) index_write_units: u64,
     /// DynamoDB: halves of read units.
@@ -30,6 +32,7 @@ impl Work {
         self.items += other.items;
         self.bytes += other.bytes;
         self.write_units += other.write_units;
+        self.new_write_units += other.new_write_units;
         self.index_write_units += other.index_write_units;
         self.read_half_units += other.read_half_units;
     }
@@ -45,6 +48,7 @@ struct Cell {
     bytes: AtomicU64,
     billed_requests: AtomicU64,
     write_units: AtomicU64,
+    new_write_units: AtomicU64,
     index_write_units: AtomicU64,
     read_half_units: AtomicU64,
     request_bytes: AtomicU64,
@@ -79,6 +83,9 @@ pub struct Count {
     pub billed_requests: u64,
     /// DynamoDB: write units of tables.
     pub write_units: u64,
+    /// Of these, those of items that were not there before.
+    #[serde(default)]
+    pub new_write_units: u64,
     /// DynamoDB: write units of indexes.
     pub index_write_units: u64,
     /// DynamoDB: read units.
@@ -87,6 +94,28 @@ pub struct Count {
     pub request_bytes: u64,
     /// Bytes of the bodies of answers.
     pub answer_bytes: u64,
+}
+
+impl Count {
+    /// Between two looks.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            refused: self.refused.saturating_sub(earlier.refused),
+            throttled: self.throttled.saturating_sub(earlier.throttled),
+            entries_failed: self.entries_failed.saturating_sub(earlier.entries_failed),
+            items: self.items.saturating_sub(earlier.items),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            billed_requests: self.billed_requests.saturating_sub(earlier.billed_requests),
+            write_units: self.write_units.saturating_sub(earlier.write_units),
+            new_write_units: self.new_write_units.saturating_sub(earlier.new_write_units),
+            index_write_units: self.index_write_units.saturating_sub(earlier.index_write_units),
+            read_units: (self.read_units - earlier.read_units).max(0.0),
+            request_bytes: self.request_bytes.saturating_sub(earlier.request_bytes),
+            answer_bytes: self.answer_bytes.saturating_sub(earlier.answer_bytes),
+        }
+    }
 }
 
 /// All counts of a simulator.
@@ -151,6 +180,7 @@ impl Counters {
             Service::Sqs => add(&cell.billed_requests, work.bytes.div_ceil(CHUNK_BYTES).max(1)),
             Service::Dynamo => {
                 add(&cell.write_units, work.write_units);
+                add(&cell.new_write_units, work.new_write_units);
                 add(&cell.index_write_units, work.index_write_units);
                 add(&cell.read_half_units, work.read_half_units);
             }
@@ -218,6 +248,7 @@ impl Cell {
             bytes: of(&self.bytes),
             billed_requests: of(&self.billed_requests),
             write_units: of(&self.write_units),
+            new_write_units: of(&self.new_write_units),
             index_write_units: of(&self.index_write_units),
             read_units: of(&self.read_half_units) as f64 / 2.0,
             request_bytes: of(&self.request_bytes),
@@ -236,6 +267,7 @@ impl Cell {
             bytes,
             billed_requests,
             write_units,
+            new_write_units,
             index_write_units,
             read_half_units,
             request_bytes,
@@ -250,6 +282,7 @@ impl Cell {
             bytes,
             billed_requests,
             write_units,
+            new_write_units,
             index_write_units,
             read_half_units,
             request_bytes,

@@ -189,6 +189,7 @@ fn summary(making: &Making, whole: &LatencySet, intervals: Vec<Interval>) -> Sum
             unsteadiness: 0.0,
             judged: true,
         },
+        aws: None,
         chaos: Vec::new(),
         drain: drain(events - delivered),
         intervals,

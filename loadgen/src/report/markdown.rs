@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::aws;
 use super::escape::cell;
 use super::figures::{account, command, gate_actual, gate_limit, headline, show_rate};
 use crate::record::{Quantiles, Summary};
@@ -24,6 +25,7 @@ pub(super) fn markdown(summary: &Summary) -> String {
     }
     latencies(summary, &mut text);
     costs(summary, &mut text);
+    cloud(summary, &mut text);
     gates(summary, &mut text);
     text.push_str("| account | events |\n|---|---:|\n");
     for (name, count, meaning, bad) in account(summary) {
@@ -95,6 +97,19 @@ fn costs(summary: &Summary, text: &mut String) {
         let gap = step.gap_ns.map_or_else(|| "never served again".to_owned(), show_duration);
         let signal = step.signal.to_uppercase();
         _ = writeln!(text, "| without service after SIG{} | {gap} |", cell(&signal));
+    }
+    text.push('\n');
+}
+
+fn cloud(summary: &Summary, text: &mut String) {
+    let Some(record) = &summary.aws else { return };
+    text.push_str("| SQS and DynamoDB | |\n|---|---:|\n");
+    for (name, value) in aws::figures(record) {
+        _ = writeln!(text, "| {} | {} |", cell(&name), cell(&value));
+    }
+    _ = writeln!(text, "\n| {} |\n|---|{}", aws::COLUMNS.join(" | "), "---:|".repeat(6));
+    for row in aws::operations(record) {
+        _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text.push('\n');
 }

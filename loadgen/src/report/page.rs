@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::aws;
 use super::escape::escape;
 use super::figures::{
     Figure, account, command, environment, gate_actual, gate_limit, generator, headline,
@@ -63,6 +64,7 @@ pub(super) fn page(summary: &Summary) -> String {
         html.push_str(&tables::retries(summary).html());
         close(&mut html);
     }
+    cloud(summary, &mut html);
     if !summary.chaos.is_empty() {
         open("Stops and starts", "chaos", &mut html);
         html.push_str(&tables::chaos(summary).html());
@@ -210,6 +212,18 @@ fn account_section(summary: &Summary, html: &mut String) {
             drain.rate
         );
     }
+    close(html);
+}
+
+fn cloud(summary: &Summary, html: &mut String) {
+    let Some(record) = &summary.aws else { return };
+    open("SQS and DynamoDB", "aws", html);
+    let figures = aws::figures(record);
+    let escaped = figures.into_iter().map(|(name, value)| (escape(&name), value));
+    let escaped: Vec<_> = escaped.collect();
+    let rows: Vec<_> = escaped.iter().map(|(name, value)| (&**name, value.clone())).collect();
+    html.push_str(&pairs(&rows));
+    html.push_str(&tables::operations(record).html());
     close(html);
 }
 

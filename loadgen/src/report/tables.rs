@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::aws;
 use super::escape::escape;
-use crate::record::{Quantiles, Summary, TenantRecord};
+use crate::record::{AwsRecord, Quantiles, Summary, TenantRecord};
 use crate::units::{floor, show_count, show_duration};
 
 /// A table with a head.
@@ -177,6 +178,17 @@ pub(super) fn retries(summary: &Summary) -> Table {
     row("made again", retries.repeated, false, "under their own number: cut off, not failed");
     row("unmatched", retries.unmatched, false, "the failure before them was not seen");
     row("not followed", retries.not_followed, false, "too many others were");
+    table
+}
+
+/// What was asked of SQS and DynamoDB.
+pub(super) fn operations(record: &AwsRecord) -> Table {
+    let mut table = Table::new(&aws::COLUMNS);
+    for [name, numbers @ ..] in aws::operations(record) {
+        let mut row = vec![Cell::text(&name)];
+        row.extend(numbers.map(Cell::number));
+        table.row(row);
+    }
     table
 }
 

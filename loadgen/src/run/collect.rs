@@ -21,7 +21,7 @@ use crate::record::{
 };
 use crate::shared::lock;
 use crate::sink::Inbound;
-use crate::system::{Usage, own_scheduling, usage_of};
+use crate::system::{Threads, Usage, own_threads, usage_of};
 use crate::units::{floor, ratio};
 
 /// Fewer events say nothing about Little's law.
@@ -37,19 +37,22 @@ pub(super) struct Ends {
     at: Nanos,
     system: Usage,
     own: Usage,
-    scheduling: (Nanos, u64),
+    threads: Threads,
 }
 
 impl Ends {
     /// As things stand.
     pub(super) fn now(stage: &Stage, at: Nanos) -> Self {
-        Self {
-            at,
-            system: stage.system.usage(),
-            own: usage_of("self").unwrap_or_default(),
-            scheduling: own_scheduling(),
-        }
+        Self { at, system: stage.system.usage(), own: own(), threads: own_threads(false) }
     }
+}
+
+/// What this process has used, the simulated AWS aside: that is a part of the machine.
+fn own() -> Usage {
+    let (mut own, aws) = (usage_of("self").unwrap_or_default(), own_threads(true));
+    own.user = own.user.saturating_sub(aws.user);
+    own.system = own.system.saturating_sub(aws.system);
+    own
 }
 
 /// One of the two processes that are looked at, by where its figures are kept.
@@ -115,7 +118,7 @@ impl Collector {
             before: Sums::default(),
             ticked: start,
             saved: None,
-            begun: (stage.system.usage(), usage_of("self").unwrap_or_default()),
+            begun: (stage.system.usage(), own()),
             measured: None,
             load_end: None,
             system: Vec::new(),
@@ -187,7 +190,7 @@ impl Collector {
         self.ticked = now;
         // A full disk shows in the final files, which must be written.
         _ = self.hlog.add(interval.from_s, interval.length_s, &set);
-        let (system, own) = (stage.system.usage(), usage_of("self").unwrap_or_default());
+        let (system, own) = (stage.system.usage(), own());
         self.system.push(sample(since(now), &system.since(&self.begun.0)));
         self.own.push(sample(since(now), &own.since(&self.begun.1)));
         let run = self.set(stage, 1);
@@ -307,6 +310,7 @@ impl Collector {
             system: ProcessRecord { scheduling_delay_ns: 0, ..self.process(ends, events, &SYSTEM) },
             generator: self.process(ends, events, &GENERATOR),
             little: self.little(stage, &measure),
+            aws: None,
             chaos,
             drain: self.drain(stage, &account),
             intervals: self.intervals.clone(),
@@ -409,9 +413,8 @@ impl Collector {
     fn process(&self, ends: &Ends, events: u64, which: &Which) -> ProcessRecord {
         let begun = (which.of_begun)(&self.begun);
         let used = (which.of_ends)(ends).since(self.measured.as_ref().map_or(begun, which.of_ends));
-        let before = self.measured.as_ref().map_or((0, 0), |ends| ends.scheduling);
-        let waited = ends.scheduling.0.saturating_sub(before.0);
-        let times = ends.scheduling.1.saturating_sub(before.1);
+        let before = self.measured.as_ref().map_or_else(Threads::default, |ends| ends.threads);
+        let Threads { waited, times, .. } = ends.threads.since(&before);
         let peak = (which.of_ends)(ends).peak;
         ProcessRecord {
             observed: peak > 0,

@@ -12,8 +12,9 @@ use super::observe::Observer;
 use super::prepare::Stage;
 use super::{Finished, Options};
 use crate::clock::{MILLISECOND, Nanos, SECOND};
+use crate::cloud::{Cloud, Counted, Delivered};
 use crate::publish::{Publisher, pacer};
-use crate::record::{InvalidKind, Invalidity, Summary, write_summary};
+use crate::record::{AwsRecord, InvalidKind, Invalidity, Summary, write_summary};
 use crate::scenario::Stop;
 use crate::shared::Window;
 use crate::system;
@@ -43,7 +44,7 @@ pub(super) async fn conduct(options: Options, observer: &mut dyn Observer) -> Re
         () = interrupts.next() => anyhow::bail!("interrupted before the load began"),
     };
     let mut summary = measure(&stage, observer, &mut interrupts).await?;
-    let Stage { sink, system, folder, .. } = stage;
+    let Stage { sink, system, cloud, folder, .. } = stage;
     if system.ended().is_none() {
         observer.note("stopping the system");
         // Where somebody cannot wait for its drain, dropping it kills it.
@@ -57,6 +58,7 @@ pub(super) async fn conduct(options: Options, observer: &mut dyn Observer) -> Re
         }
     }
     sink.stop()?;
+    cloud.map_or(Ok(()), Cloud::stop)?;
     summary.environment.load_average_after = crate::record::load_average();
     write_summary(&folder, &summary).context("cannot write the summary")?;
     observer.ends(&summary, &folder);
@@ -75,6 +77,7 @@ async fn measure(
     shared.begin(Window { start, from, to: from + phases.measure });
     let closed = stage.scenario.is_closed();
     let lane = |lane| pacer(&stage.schedule, closed, shared, [lane, stage.lanes.into()]);
+    let begun = stage.cloud.as_ref().map(Cloud::counted);
     let mut publisher = Publisher::start(shared, &stage.settings, stage.lanes, lane)?;
     let mut collector = Collector::new(stage, publisher.records.clone())?;
     let done = chaos::Done::default();
@@ -108,6 +111,18 @@ async fn measure(
         }
     }
     let mut summary = collector.summary(stage, &ends, done.records(shared));
+    if let (Some(cloud), Some(begun)) = (&stage.cloud, &begun) {
+        let is_whole = !interrupted && invalid.is_empty();
+        match settled((cloud, begun), &summary, stage, is_whole).await {
+            Ok(record) => summary.aws = Some(record),
+            Err(error) => invalid.push(Invalidity {
+                kind: InvalidKind::System,
+                reason: format!("not everything is settled: {error:#}"),
+            }),
+        }
+        // A message that came back may have been attempted.
+        summary.account = shared.account().totals();
+    }
     collector.write_histograms(stage, &stage.folder)?;
     judge(&mut summary, &stage.scenario, invalid, interrupted);
     if summary.account.missing > 0 && !interrupted {
@@ -115,6 +130,24 @@ async fn measure(
         summary.outcome.remarks.push(format!("the first missing events: {some:?}"));
     }
     Ok(summary)
+}
+
+/// What was asked of the cloud when nothing is left to be done there.
+async fn settled(
+    (cloud, begun): (&Cloud, &Counted),
+    summary: &Summary,
+    stage: &Stage,
+    is_whole: bool,
+) -> Result<AwsRecord> {
+    if is_whole {
+        cloud.settle().await?;
+    }
+    let delivered = Delivered {
+        events: summary.account.delivered,
+        payload_bytes_mean: summary.scenario.payload_bytes_mean,
+    };
+    let measured_from = stage.scenario.phases.warm_up;
+    cloud.record(begun, delivered, &summary.intervals, measured_from).await
 }
 
 /// A run on its way.
@@ -131,7 +164,16 @@ impl Course<'_> {
         let (stage, done) = (self.stage, self.done);
         let (shared, clock) = (&*stage.shared, stage.shared.clock);
         let window = shared.window();
-        let chaos = chaos::carry_out(&stage.scenario.chaos, &stage.system, shared, done);
+        let chaos = async {
+            let system = chaos::carry_out(&stage.scenario.chaos, &stage.system, shared, done);
+            let cloud = async {
+                match &stage.cloud {
+                    Some(cloud) => cloud.carry_out(shared).await,
+                    None => Ok(()),
+                }
+            };
+            tokio::try_join!(system, cloud).map(|_| ())
+        };
         tokio::pin!(chaos);
         let mut chaos_over = false;
         let mut tick = window.start + stage.scenario.interval;
@@ -143,6 +185,9 @@ impl Course<'_> {
             let drained = async {
                 if chaos_over && phase == Phase::Drain {
                     publisher.finished().await;
+                    if let Some(cloud) = &stage.cloud {
+                        cloud.release();
+                    }
                     shared.drained().await;
                 } else {
                     pending().await

@@ -2,7 +2,7 @@
 //!
 //! Pure. Hard on the generator first: a figure that the generator spoilt is worse than none.
 
-use crate::record::{GateResult, InvalidKind, Invalidity, Summary, Verdict};
+use crate::record::{AwsRecord, GateResult, InvalidKind, Invalidity, Summary, Verdict};
 use crate::scenario::{Bound, RETRIES_EARLY, STATISTICS, Scenario, Unit};
 use crate::units::{show_count, show_duration};
 
@@ -23,6 +23,7 @@ pub(super) fn judge(
             rate(summary, scenario),
             starvation(summary, scenario),
             account(summary, scenario),
+            rows(summary),
             little(summary, scenario),
         ];
         summary.outcome.invalid.extend(reasons.into_iter().flatten());
@@ -125,6 +126,19 @@ fn account(summary: &Summary, scenario: &Scenario) -> Option<Invalidity> {
         return None;
     }
     let reason = format!("the account does not add up: {}", faults.join(", "));
+    invalid(InvalidKind::Account, reason)
+}
+
+/// Whether the rows say what the sink has seen: what is delivered, and nothing else.
+fn rows(summary: &Summary) -> Option<Invalidity> {
+    let rows = &summary.aws.as_ref()?.rows;
+    let delivered = rows.get("DELIVERED").copied().unwrap_or(0);
+    let seen = summary.account.delivered + summary.account.unknown_delivered;
+    if delivered == seen {
+        return None;
+    }
+    let (delivered, seen) = (show_count(delivered), show_count(seen));
+    let reason = format!("{seen} events were delivered, but {delivered} rows say so");
     invalid(InvalidKind::Account, reason)
 }
 
@@ -272,8 +286,28 @@ pub fn figure(summary: &Summary, name: &str) -> Option<f64> {
         "drain.rate" => Some(summary.drain.rate).filter(|_| summary.drain.backlog > 0),
         "drain.rate-to-99" => summary.drain.rate_to_99,
         "fairness" => Some(summary.fairness.jain).filter(|_| summary.fairness.tenants_seen > 0),
-        _ => None,
+        name => aws_figure(summary.aws.as_ref()?, name),
     }
+}
+
+fn aws_figure(aws: &AwsRecord, name: &str) -> Option<f64> {
+    let each = &aws.per_event;
+    let figure = match name {
+        "aws.requests-per-event" => each.requests,
+        "aws.sqs-requests-per-event" => each.sqs_requests,
+        "aws.dynamodb-requests-per-event" => each.dynamodb_requests,
+        "aws.write-units-per-event" => each.write_units,
+        "aws.index-write-units-per-event" => each.index_write_units,
+        "aws.read-units-per-event" => each.read_units,
+        // Egress is not ours to make cheaper.
+        "aws.cost-per-million" => aws.cost.ingest_per_million + aws.cost.delivery_per_million,
+        "aws.full-speed" => {
+            let all: Option<Vec<f64>> = aws.throttles.iter().map(|one| one.full_speed_s).collect();
+            return all?.into_iter().reduce(f64::max).map(|seconds| seconds * 1e9);
+        }
+        _ => return None,
+    };
+    (aws.events > 0).then_some(figure)
 }
 
 /// `end-to-end.p99.9` is `end-to-end` and `p99.9`: a statistic's name may have a dot.

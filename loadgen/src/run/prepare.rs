@@ -13,6 +13,7 @@ use super::Options;
 use super::observe::Observer;
 use crate::chance::mix;
 use crate::clock::{Clock, calendar};
+use crate::cloud::Cloud;
 use crate::publish::{self, Settings};
 use crate::record::Environment;
 use crate::scenario::Scenario;
@@ -29,6 +30,8 @@ pub(super) struct Stage {
     pub(super) schedule: Schedule,
     pub(super) sink: Sink,
     pub(super) system: System,
+    /// What the system works on, where that is AWS.
+    pub(super) cloud: Option<Cloud>,
     pub(super) tenants: Tenants,
     pub(super) settings: Settings,
     pub(super) lanes: u32,
@@ -56,14 +59,21 @@ impl Stage {
         let threads = |wanted: u32| if wanted == 0 { half_the_processors() } else { wanted };
         let authority = data.path().join("authority.pem");
         let sink = Sink::start(&shared, &scenario, threads(scenario.sink.threads), &authority)?;
-        let trust = scenario.sink.tls.then(|| {
-            ("delivery.extra-root-certificates".to_owned(), authority.display().to_string())
-        });
+        let mut extra = Vec::new();
+        if scenario.sink.tls {
+            let authority = authority.display().to_string();
+            extra.push(("delivery.extra-root-certificates".to_owned(), authority));
+        }
+        let cloud = match &scenario.aws {
+            Some(plan) => Some(Cloud::start(plan, scenario.seed, &shared).await?),
+            None => None,
+        };
+        extra.extend(cloud.iter().flat_map(Cloud::settings));
         let system = System::prepare(
             &scenario.system,
             options.binary.as_deref(),
             [&data.path().join("data"), &folder.join("system.log")],
-            trust.as_slice(),
+            &extra,
         )?;
         let mut environment = Environment::observe(system.binary());
         environment.arguments = system.shown_arguments();
@@ -75,7 +85,8 @@ impl Stage {
         let target = |tenant, endpoint| sink.target(tenant, endpoint);
         let tenants = system::create(&system, &scenario, target).await?;
         sink.know(tenants.signing_keys.clone());
-        let settings = settings(&scenario, &system, &tenants);
+        let mail = cloud.as_ref().and_then(Cloud::mail);
+        let settings = Settings { mail, ..settings(&scenario, &system, &tenants) };
         let lanes = threads(scenario.generator.threads).min(settings.in_flight_max);
         Ok(Self {
             scenario,
@@ -83,6 +94,7 @@ impl Stage {
             schedule,
             sink,
             system,
+            cloud,
             tenants,
             settings,
             lanes,
@@ -107,6 +119,7 @@ fn settings(scenario: &Scenario, system: &System, tenants: &Tenants) -> Settings
         in_flight_max,
         keep_alive: plan.keep_alive,
         answer_timeout: plan.answer_timeout,
+        mail: None,
     }
 }
 

@@ -26,6 +26,11 @@ const CATALOG: &[(&str, &str)] = catalog![
     "crash",
     "restart",
     "soak",
+    "aws-steady",
+    "aws-drain",
+    "aws-throttled",
+    "aws-duplicates",
+    "aws-ingest",
 ];
 
 /// The names of the scenarios that come with the program.

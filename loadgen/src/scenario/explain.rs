@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use posthaste_domain::RetrySchedule;
 
 use super::Scenario;
+use super::aws::{AwsPlan, Ingest};
 use super::behaviour::{Behaviour, Delay, OutageKind};
 use super::chaos::Stop;
 use super::gates::Bound;
@@ -72,6 +73,7 @@ fn lines(scenario: &Scenario) -> Vec<String> {
             lines.push(format!("sink       {what} one delivery in {one_in}, on purpose"));
         }
     }
+    lines.extend(scenario.aws.iter().flat_map(aws));
     lines.extend(scenario.chaos.iter().map(|step| {
         let signal = match step.stop {
             Stop::Kill => "SIGKILL",
@@ -87,6 +89,37 @@ fn lines(scenario: &Scenario) -> Vec<String> {
             Bound::Min => "at least",
         };
         format!("gate       {} {side} {}", gate.metric.name, gate.metric.unit.show(gate.limit))
+    }));
+    lines
+}
+
+fn aws(plan: &AwsPlan) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "aws        a simulated SQS ({} a call) and DynamoDB ({})",
+            show_duration(plan.sqs_latency),
+            show_duration(plan.dynamodb_latency)
+        ),
+        match (plan.ingest, plan.backlog) {
+            (Ingest::Api, _) => "           events go to the system's API".to_owned(),
+            (Ingest::Queue, false) => "           events are put into table and queue".to_owned(),
+            (Ingest::Queue, true) => "           events are put into table and queue, where they \
+                                      wait until the load has ended"
+                .to_owned(),
+        },
+    ];
+    for (share, what) in [
+        (plan.duplicated, "are given out once more while they are in flight"),
+        (plan.returned, "come back after their deletion"),
+    ] {
+        if share > 0.0 {
+            lines.push(format!("           {}% of messages {what}", share * 100.0));
+        }
+    }
+    lines.extend(plan.throttles.iter().map(|throttle| {
+        let [from, to] = [throttle.from, throttle.to].map(show_duration);
+        let (service, share) = (throttle.service.name(), throttle.share * 100.0);
+        format!("           from {from} to {to} {share}% of {service} is throttled")
     }));
     lines
 }

@@ -75,7 +75,7 @@ pub const RETRIES_EARLY: &str = "retries.early";
 /// The statistics that every distribution has.
 pub const STATISTICS: [&str; 6] = ["mean", "p50", "p90", "p99", "p99.9", "max"];
 const DISTRIBUTIONS: [&str; 4] = ["publish", "end-to-end", "lag", "retry-lateness"];
-const SINGLE: [(&str, Unit); 20] = [
+const SINGLE: [(&str, Unit); 28] = [
     ("rate.sent", Unit::PerSecond),
     ("rate.accepted", Unit::PerSecond),
     ("rate.delivered", Unit::PerSecond),
@@ -96,6 +96,14 @@ const SINGLE: [(&str, Unit); 20] = [
     ("drain.rate", Unit::PerSecond),
     ("drain.rate-to-99", Unit::PerSecond),
     ("fairness", Unit::Fraction),
+    ("aws.requests-per-event", Unit::Fraction),
+    ("aws.sqs-requests-per-event", Unit::Fraction),
+    ("aws.dynamodb-requests-per-event", Unit::Fraction),
+    ("aws.write-units-per-event", Unit::Fraction),
+    ("aws.index-write-units-per-event", Unit::Fraction),
+    ("aws.read-units-per-event", Unit::Fraction),
+    ("aws.cost-per-million", Unit::Fraction),
+    ("aws.full-speed", Unit::Nanoseconds),
 ];
 
 /// The side on which a bound lies.

@@ -72,16 +72,53 @@ pub fn usage_of(process: &str) -> Option<Usage> {
     Some(Usage { user, system, resident, peak })
 }
 
-/// How long this process's threads have waited for a processor, and how often they got one.
+/// What this process's threads have used and waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threads {
+    /// Processor time in user mode.
+    pub user: Nanos,
+    /// Processor time in the kernel.
+    pub system: Nanos,
+    /// How long they have waited for a processor.
+    pub waited: Nanos,
+    /// How often they got one.
+    pub times: u64,
+}
+
+impl Threads {
+    /// Between two looks.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            waited: self.waited.saturating_sub(earlier.waited),
+            times: self.times.saturating_sub(earlier.times),
+        }
+    }
+}
+
+/// The threads of this process that belong to the simulated AWS (`of_aws`), or all others.
 #[must_use]
-pub fn own_scheduling() -> (Nanos, u64) {
+pub fn own_threads(of_aws: bool) -> Threads {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let one = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        if name.starts_with(crate::aws_sim::THREAD_NAME) != of_aws {
+            return None;
+        }
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
         let mut numbers = text.split_whitespace().skip(1).map(str::parse::<u64>);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        let (waited, times) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let usage = usage_of(&format!("self/task/{}", task.file_name().to_string_lossy()))?;
+        Some(Threads { user: usage.user, system: usage.system, waited, times })
     };
-    tasks.filter_map(one).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1))
+    tasks.filter_map(one).fold(Threads::default(), |sum, task| Threads {
+        user: sum.user + task.user,
+        system: sum.system + task.system,
+        waited: sum.waited + task.waited,
+        times: sum.times + task.times,
+    })
 }
 
 /// Has the kernel kill what `command` starts as soon as the thread that starts it is gone, however
@@ -184,7 +221,8 @@ mod tests {
     fn this_process_uses_something() {
         let usage = usage_of("self").unwrap();
         assert!(usage.resident > 1_000_000 && usage.peak >= usage.resident);
-        assert!(own_scheduling().1 > 0);
+        assert!(own_threads(false).times > 0);
+        assert_eq!(own_threads(true), Threads::default(), "no simulator runs here");
         assert_eq!(usage_of("0"), None);
     }
 

@@ -23,6 +23,12 @@ pub struct Tenants {
     pub signing_keys: Vec<SigningKey>,
 }
 
+/// What a tenant is called.
+#[must_use]
+pub fn tenant_name(number: u32) -> String {
+    format!("load-{number:06}")
+}
+
 /// The endpoint of each tenant, over all groups.
 fn endpoints(scenario: &Scenario) -> Vec<u32> {
     let (mut endpoints, mut first) = (Vec::new(), 0);
@@ -74,7 +80,7 @@ async fn create_some(
         let tenant = next.fetch_add(1, Ordering::Relaxed);
         let Some(target) = targets.get(tenant as usize) else { return Ok(made) };
         let body = serde_json::json!({
-            "tenant_id": format!("load-{tenant:06}"),
+            "tenant_id": tenant_name(tenant),
             "target_url": target,
         });
         let reply = client.post("/v1/tenants", &body.to_string()).await?.json(201)?;

@@ -10,6 +10,7 @@
     reason = "tests fail by panicking, and say aloud what they skip; not all of it is in #[test]s"
 )]
 
+mod aws;
 mod daemon;
 mod retries;
 mod runs;

@@ -51,6 +51,7 @@ impl Consumed {
     pub(super) fn write(&mut self, cost: &WriteCost, factor: u64) {
         self.table_units += (cost.units * factor) as f64;
         self.work.write_units += cost.units * factor;
+        self.work.new_write_units += if cost.is_new { cost.units * factor } else { 0 };
         self.work.items += 1;
         self.work.bytes += cost.bytes;
         for (name, units) in &cost.indexes {

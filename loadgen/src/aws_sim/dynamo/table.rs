@@ -100,6 +100,8 @@ pub(super) struct WriteCost {
     pub(super) units: u64,
     pub(super) indexes: Vec<(String, u64)>,
     pub(super) bytes: u64,
+    /// There was no such item before.
+    pub(super) is_new: bool,
 }
 
 fn units(bytes: usize) -> u64 {
@@ -154,6 +156,7 @@ impl Table {
         let (before, after) = (old.map_or(0, bytes), new.map_or(0, bytes));
         let mut cost = WriteCost { units: units(before.max(after)), ..WriteCost::default() };
         cost.bytes = before.max(after) as u64;
+        cost.is_new = old.is_none();
         for index in &self.indexes {
             let project =
                 |item: Option<&Item>| item.and_then(|item| index.entry(item, &self.schema));
@@ -213,7 +216,7 @@ impl Table {
     /// The cost of a write that a condition refused.
     pub(super) fn refused_cost(&self, primary: &Primary) -> WriteCost {
         let size = self.current(primary).map_or(0, |item| bytes(item));
-        WriteCost { units: units(size), indexes: Vec::new(), bytes: size as u64 }
+        WriteCost { units: units(size), bytes: size as u64, ..WriteCost::default() }
     }
 
     pub(super) fn index(&mut self, name: &str, now: Nanos) -> Option<&Index> {

@@ -61,6 +61,7 @@ fn good() -> Summary {
         system: ProcessRecord::default(),
         generator: ProcessRecord::default(),
         little: Little { judged: true, ..Little::default() },
+        aws: None,
         chaos: Vec::new(),
         drain: Drain::default(),
         intervals: Vec::new(),
