@@ -60,9 +60,15 @@ impl State {
             RowChange::Deliver { .. } | RowChange::Fail { .. } => {
                 settled(after_outcome(write, answer))
             }
+            RowChange::Claim { .. } if answer == Answer::Done => {
+                let is_dying = self.table.row(&write.key).is_some_and(|row| row.cause.is_some());
+                if is_dying { "taken die" } else { "taken attempt" }
+            }
             RowChange::Claim { .. } => taken(write, answer),
             RowChange::Die { .. } => dead(after_die(write.round, answer)),
-            RowChange::Extend { .. } | RowChange::Requeue { .. } | RowChange::Purge { .. } => return,
+            RowChange::Extend { .. } | RowChange::Requeue { .. } | RowChange::Purge { .. } => {
+                return;
+            }
         };
         self.coverage.saw(decision, 1);
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use posthaste_courier::{CachedTenants, Clock as _, Courier, Disk as Whose, Ports, Settings, Stats};
+use posthaste_courier::{
+    CachedTenants, Clock as _, Courier, Disk as Whose, Ports, Settings, Stats,
+};
 use posthaste_domain::{InstanceId, RowKey};
 use posthaste_ports::{JobState, ShardSpec, TenantStore};
 use posthaste_protocol::{AtStart, Local, at_start};
@@ -46,7 +48,8 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     fn name(&self) -> InstanceId {
-        let number = if self.world.plan.fleet.same_name && self.index == 1 { 0 } else { self.index };
+        let number =
+            if self.world.plan.fleet.same_name && self.index == 1 { 0 } else { self.index };
         InstanceId::try_new(&format!("daemon-{number}")).expect("not empty")
     }
 
@@ -63,9 +66,7 @@ impl Daemon {
             let ended = tokio::select! {
                 biased;
                 killed = self.control.killed(&self.world, self.index) => killed,
-                down_ms = Pausing::new(Box::pin(self.run(life)), &self.control, &self.world) => {
-                    (DiskFate::Kept, down_ms)
-                }
+                ended = Pausing::new(Box::pin(self.run(life)), &self.control, &self.world) => ended,
             };
             self.world.note(self.who(), "ends", None, [life, 0]);
             self.control.courier.take();
@@ -129,6 +130,7 @@ impl Daemon {
         Settings {
             intake_polls: fleet.intake_polls,
             held_max: fleet.held_max,
+            held_per_tenant_max: fleet.held_per_tenant_max,
             held_bytes_max: fleet.held_bytes_max,
             row_writers: fleet.row_writers,
             row_batch_max: fleet.row_batch_max,
@@ -160,8 +162,9 @@ impl Daemon {
         Tools { world, daemon, courier, tenants, disk, clock }
     }
 
-    /// One life; gives the time that it stays away after a drain.
-    async fn run(&self, life: u64) -> u64 {
+    /// One life, until it is told to stop; gives what becomes of the disk, and for how long it
+    /// stays away.
+    async fn run(&self, life: u64) -> (DiskFate, u64) {
         let fleet = &self.world.plan.fleet;
         let inboxes = Inboxes::new(fleet.shards, fleet.inbox_max);
         self.begin();
@@ -182,11 +185,11 @@ impl Daemon {
         }
         let working = async { while parts.next().await.is_some() {} };
         let script = async {
-            let down_ms = tokio::select! {
+            let told = tokio::select! {
                 biased;
-                down_ms = self.control.told_to_stop() => down_ms,
-                () = self.watch(&tools.courier) => 0,
-                () = async { while shards.next().await.is_some() {} } => 0,
+                told = self.control.told_to_stop() => told,
+                () = self.watch(&tools.courier) => (DiskFate::Kept, 0),
+                () = async { while shards.next().await.is_some() {} } => (DiskFate::Kept, 0),
             };
             self.world.note(self.who(), "drains", None, [0; 2]);
             stop.send_replace(true);
@@ -196,15 +199,19 @@ impl Daemon {
             drop(timeout(Duration::from_millis(DRAIN_MS), drained).await);
             shards.clear();
             tools.courier.finish(FINISH_MS).await;
+            if told.0 == DiskFate::Lost {
+                // What is not given away waits for the end of its lease.
+                drop(tools.courier.release_leases().await);
+            }
             self.world.lock().counts.drains += 1;
-            down_ms
+            told
         };
         tokio::pin!(working, script);
         let mut works = true;
         loop {
             tokio::select! {
                 biased;
-                down_ms = &mut script => return down_ms,
+                told = &mut script => return told,
                 () = &mut working, if works => works = false,
             }
         }

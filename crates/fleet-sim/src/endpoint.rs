@@ -51,14 +51,12 @@ pub(crate) struct Fate {
     pub(crate) verdict: Verdict,
     /// Whether the endpoint sees the request.
     pub(crate) reaches: bool,
-    /// Whether the endpoint took the event.
-    pub(crate) accepts: bool,
 }
 
 impl Fate {
     const fn failed(takes_ms: u64, class: ErrorClass, reaches: bool) -> Self {
         let verdict = Verdict::Failed { class, retry_after_ms: None };
-        Self { takes_ms, verdict, reaches, accepts: false }
+        Self { takes_ms, verdict, reaches }
     }
 }
 
@@ -66,8 +64,7 @@ impl Behaviour {
     /// What an attempt comes to: at `ms`, the so-manieth of its round, `calm` or not.
     pub(crate) fn meet(self, (ms, number, calm): (u64, u32, bool), chance: &mut Chance) -> Fate {
         let takes_ms = chance.within((1, 50));
-        let taken =
-            Fate { takes_ms, verdict: Verdict::Delivered, reaches: true, accepts: true };
+        let taken = Fate { takes_ms, verdict: Verdict::Delivered, reaches: true };
         let server_error = Fate::failed(takes_ms, ErrorClass::ServerError, true);
         match self {
             Self::Healthy { slowest_ms } => {
@@ -80,16 +77,15 @@ impl Behaviour {
             Self::SilentUntil(until) if ms < until => {
                 Fate::failed(ATTEMPT_MS_MAX, ErrorClass::Timeout, true)
             }
-            Self::Gone => Fate { verdict: Verdict::Gone, accepts: false, ..taken },
+            Self::Gone => Fate { verdict: Verdict::Gone, ..taken },
             Self::Dead => server_error,
             Self::Throttling { permille, retry_after_ms } if !calm && chance.permille(permille) => {
                 let class = ErrorClass::ClientError;
                 let verdict = Verdict::Failed { class, retry_after_ms: Some(retry_after_ms) };
-                Fate { verdict, accepts: false, ..taken }
+                Fate { verdict, ..taken }
             }
             Self::LosesAnswers { permille } if !calm && chance.permille(permille) => {
-                let lost = Fate::failed(takes_ms, ErrorClass::ConnectionClosed, true);
-                Fate { accepts: true, ..lost }
+                Fate::failed(takes_ms, ErrorClass::ConnectionClosed, true)
             }
             Self::Shaky { permille } if !calm && chance.permille(permille) => server_error,
             Self::FailsFirst(_)

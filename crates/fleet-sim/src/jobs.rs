@@ -93,7 +93,8 @@ impl Disk {
 
     /// The same things on another disk.
     pub(crate) fn copied(&self) -> Self {
-        let mut copy = Self { owner: self.owner.clone(), marks: self.marks.clone(), ..Self::default() };
+        let mut copy =
+            Self { owner: self.owner.clone(), marks: self.marks.clone(), ..Self::default() };
         for job in self.all() {
             copy.put(JobChange::Put(Box::new(job)));
         }

@@ -2,26 +2,27 @@
 //! excuses.
 //!
 //! A *duplicate* is a request of a (round, attempt) that an endpoint has seen, or of a round that
-//! it has taken. How many a fault excuses, by event (PROTOCOL's table of crash points):
+//! it has taken, as a daemon heard. (Where the answer is lost, the next attempt is a retry as after
+//! any failure.) How many a fault excuses, by event (PROTOCOL's table of crash points):
 //!
-//! | fault                                                        | point  | duplicates        |
-//! |--------------------------------------------------------------|--------|-------------------|
-//! | a daemon dies, or is stopped, with an attempt that is begun  | 9–11   | 1                 |
-//! |   and whose outcome is not in the row                        |        |                   |
-//! | a daemon stands still meanwhile, for 20 s or longer          | 21     | 1                 |
-//! | a disk loses its last writes                                 | 19     | 1 a job changed   |
-//! | a disk runs twice under one name                             | 42     | 1 a job waiting   |
-//! | the answer of an endpoint that took the event is lost        | –      | 1                 |
-//! | the queue shows a message that somebody has                  | 15     | 1, till settled   |
-//! | the queue does not count a receipt                           | 15     | 1                 |
-//! | a second message is sent in a round                          | 4, 5   | 1                 |
-//! | clocks are apart and a lease is over only to the claimer     | 23     | 1                 |
-//! | hiding fails and another receives what is not settled        | 22, 39 | 1                 |
-//! | row writes fail, or take minutes, and the row is taken over  | 22, 38 | 1                 |
+//! | fault                                                        | point  | duplicates    |
+//! |--------------------------------------------------------------|--------|---------------|
+//! | a daemon dies, or is stopped, with an attempt that is begun  | 9–11   | 1; 2 of a row |
+//! |   and whose outcome is not in the row                        |        | without owner |
+//! | a daemon stands still meanwhile, for 20 s or longer          | 21     | 2             |
+//! | a disk loses its last writes                                 | 19     | 2 a job lost  |
+//! | a disk runs twice under one name                             | 42     | 2 a job       |
+//! | the queue shows a message that somebody has                  | 15     | 2 if no owner |
+//! | the queue does not count a receipt                           | 15     | 2             |
+//! | a second message is sent in a round                          | 4, 5   | 2             |
+//! | clocks are apart and a lease is over only to the claimer     | 23     | 2             |
+//! | hiding fails and another receives what is not settled        | 22, 39 | 2             |
+//! | row writes fail, or take minutes, and the row is taken over  | 22, 38 | 2             |
 //!
-//! Twice as many where the row has no owner yet: two daemons hold messages of it then, one writes a
-//! failure and waits for its retry, the other is answered 2xx, and the first one finds that out
-//! only from its refused write, after its retry.
+//! Two, where two daemons go on with one event: both make the next attempt; and where the one that
+//! does not own the row is answered 2xx, the owner finds that out only from the write that is
+//! refused after its next attempt. Nothing but a look at the row before each attempt would change
+//! that.
 //!
 //! Everything else, a duplicate above all, is wrong.
 
@@ -43,6 +44,9 @@ use crate::plan::Plan;
 use crate::trace::Who;
 use crate::world::State;
 
+/// After this nobody but one daemon goes on, where the row has an owner.
+const ENDED: &str = "a daemon ended";
+
 /// See the module's words.
 #[derive(Debug)]
 pub(crate) struct Judge {
@@ -55,8 +59,8 @@ pub(crate) struct Judge {
     hide_failed_ms: BTreeMap<usize, u64>,
     write_failed_ms: BTreeMap<usize, u64>,
     paused_ms: BTreeMap<usize, u64>,
-    /// Daemons that run, and their names.
-    alive: BTreeMap<usize, InstanceId>,
+    /// Daemons' names; one that is down comes back with its clock and its leases.
+    names: BTreeMap<usize, InstanceId>,
     behaviours: BTreeMap<String, (Behaviour, Option<u64>)>,
     attempts_max: u32,
     has_skew: bool,
@@ -68,9 +72,8 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(plan: &Plan) -> Self {
         let tenants = plan.tenants.iter();
-        let behaviours = tenants
-            .map(|it| (it.id.as_str().to_owned(), (it.behaviour, it.deleted_ms)))
-            .collect();
+        let behaviours =
+            tenants.map(|it| (it.id.as_str().to_owned(), (it.behaviour, it.deleted_ms))).collect();
         Self {
             cases: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -78,7 +81,7 @@ impl Judge {
             hide_failed_ms: BTreeMap::new(),
             write_failed_ms: BTreeMap::new(),
             paused_ms: BTreeMap::new(),
-            alive: BTreeMap::new(),
+            names: BTreeMap::new(),
             behaviours,
             attempts_max: plan.fleet.engine.schedule.attempts_max(),
             has_skew: plan.has_skew(),
@@ -114,7 +117,8 @@ impl Judge {
 
     fn excuse(&mut self, key: &RowKey, why: &'static str) {
         let Some(case) = self.cases.get_mut(key) else { return };
-        let times = if case.is_owned { 1 } else { 2 };
+        let is_alone = why == ENDED && case.is_owned;
+        let times = if is_alone { 1 } else { 2 };
         case.excuses.extend(std::iter::repeat_n(why, times));
         self.excused += times as u64;
     }
@@ -143,8 +147,7 @@ impl State {
         let Some(row) = self.table.row(key) else {
             return Err(format!("P1: {key:?} was accepted and has no row"));
         };
-        let is_kept =
-            row.is_final() || row.lease.is_some() || self.mail[0].has(key, row.round);
+        let is_kept = row.is_final() || row.lease.is_some() || self.mail[0].has(key, row.round);
         if is_kept {
             return Ok(());
         }

@@ -67,16 +67,8 @@ fn main() -> ExitCode {
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let (one, trace, mutant, throttled) = (false, false, None, None);
-    let mut found = Arguments {
-        seeds: 100,
-        from: 0,
-        one,
-        events: 40,
-        jobs,
-        trace,
-        mutant,
-        throttled,
-    };
+    let mut found =
+        Arguments { seeds: 100, from: 0, one, events: 40, jobs, trace, mutant, throttled };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let number = |text: String| {
@@ -113,7 +105,8 @@ fn plan(arguments: &Arguments, seed: u64) -> Plan {
 /// Runs one seed; says whether it failed.
 fn run_one(arguments: &Arguments) -> bool {
     let plan = plan(arguments, arguments.from);
-    let run = if arguments.trace { posthaste_fleet_sim::run_aloud } else { posthaste_fleet_sim::run };
+    let run =
+        if arguments.trace { posthaste_fleet_sim::run_aloud } else { posthaste_fleet_sim::run };
     match run(&plan) {
         Ok(report) => {
             println!("seed {}: {}; trace {:016x}", plan.seed, report.counts, report.trace_hash);

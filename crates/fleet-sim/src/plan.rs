@@ -81,6 +81,8 @@ pub struct Fleet {
     pub engine: Settings,
     /// Messages held at most.
     pub held_max: usize,
+    /// Messages of one tenant held at most.
+    pub held_per_tenant_max: usize,
     /// Payload bytes held at most.
     pub held_bytes_max: usize,
     /// Long polls at a time.
@@ -121,6 +123,8 @@ pub enum Happening {
     Pause(u64),
     /// It is told to stop, and comes back after so many milliseconds.
     Drain(u64),
+    /// It is told to stop and gives its leases away; another one takes its place, with a new disk.
+    Replace(u64),
     /// Its wall clock is put to so many milliseconds from the right time.
     Step(i64),
 }

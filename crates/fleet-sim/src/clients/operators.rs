@@ -77,7 +77,8 @@ impl Operators {
             created_at: None,
             again: false,
         };
-        let body = if number % 2 == 0 { Bytes::from_static(b"{\"x\"") } else { stranger.body() };
+        let body =
+            if number.is_multiple_of(2) { Bytes::from_static(b"{\"x\"") } else { stranger.body() };
         // Lost or not, nobody misses it.
         drop(self.main.send(vec![Outgoing { body, group: "stray".into() }]).await);
     }
@@ -175,13 +176,8 @@ impl Operators {
     /// A sender whose answer was lost comes back with its key, long after.
     async fn send_again(&self) {
         let Some(key) = self.pick() else { return };
-        let message = EventMessage {
-            key,
-            round: Some(0),
-            payload: None,
-            created_at: None,
-            again: true,
-        };
+        let message =
+            EventMessage { key, round: Some(0), payload: None, created_at: None, again: true };
         // Accepted before or not: this promises nothing.
         drop(send(&self.main, &message).await);
     }

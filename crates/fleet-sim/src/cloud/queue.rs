@@ -193,12 +193,7 @@ impl Queue for QueuePort {
             let receives =
                 if self.line.world.has(Mutant::ReceivesAlwaysOne) { 1 } else { it.receives };
             let sent_at = START.plus_millis(it.letter.sent_ms);
-            messages.push(Message {
-                receipt: it.receipt,
-                body: it.letter.body,
-                receives,
-                sent_at,
-            });
+            messages.push(Message { receipt: it.receipt, body: it.letter.body, receives, sent_at });
         }
         Ok(messages)
     }

@@ -174,7 +174,7 @@ impl World {
             RowChange::Deliver { .. } => *state.per_second.entry(ms / 1_000).or_default() += 1,
             _ => {}
         }
-        let done = Done { write: &write, before: &before, after: &after };
+        let done = Done { who, write: &write, before: &before, after: &after };
         let judged = state.judge.written(&done, (ms, &mut state.clocks));
         let lag = if ms < self.plan.calm_ms { self.plan.index_lag_ms } else { (0, 100) };
         let seen_ms = ms + state.chance.within(lag);

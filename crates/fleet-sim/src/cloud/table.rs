@@ -41,7 +41,8 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, key: RowKey, payload: Bytes) {
-        let item = Item { row: Row::new(), payload: Some(payload), old: VecDeque::new(), seen_ms: 0 };
+        let item =
+            Item { row: Row::new(), payload: Some(payload), old: VecDeque::new(), seen_ms: 0 };
         self.items.insert(key, item);
     }
 

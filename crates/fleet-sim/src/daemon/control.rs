@@ -20,7 +20,8 @@ pub(crate) struct Control {
     crash: Cell<Option<(DiskFate, u64)>>,
     /// What becomes of the disk when the fuse blows.
     fuse: Cell<Option<DiskFate>>,
-    drain: Cell<Option<u64>>,
+    /// What becomes of the disk, and for how long it stays away.
+    drain: Cell<Option<(DiskFate, u64)>>,
     rung: Notify,
     told: Notify,
     /// Until when it stands still.
@@ -58,7 +59,11 @@ impl Control {
                 state.judge.paused(daemon, (ms, lasts_ms));
             }
             Happening::Drain(down_ms) => {
-                self.drain.set(Some(down_ms));
+                self.drain.set(Some((DiskFate::Kept, down_ms)));
+                self.told.notify_one();
+            }
+            Happening::Replace(down_ms) => {
+                self.drain.set(Some((DiskFate::Lost, down_ms)));
                 self.told.notify_one();
             }
             Happening::Step(off_ms) => world.lock().clocks.step(daemon, off_ms),
@@ -85,10 +90,10 @@ impl Control {
     }
 
     /// Resolves when the daemon is told to stop.
-    pub(super) async fn told_to_stop(&self) -> u64 {
+    pub(super) async fn told_to_stop(&self) -> (DiskFate, u64) {
         loop {
-            if let Some(down_ms) = self.drain.take() {
-                return down_ms;
+            if let Some(told) = self.drain.take() {
+                return told;
             }
             self.told.notified().await;
         }

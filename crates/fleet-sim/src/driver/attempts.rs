@@ -121,7 +121,10 @@ impl Shard {
             std::future::pending::<()>().await;
         }
         sleep(Duration::from_millis(fate.takes_ms)).await;
-        world.lock().judge.answered(self.tools.daemon, &key, true);
+        let mut state = world.lock();
+        state.judge.answered(self.tools.daemon, &key, true);
+        state.judge.heard(&key, round, fate.verdict);
+        drop(state);
         self.record(start, (began, fate.takes_ms), fate.verdict)
     }
 
@@ -137,11 +140,6 @@ impl Shard {
         if fate.reaches {
             state.counts.requests += 1;
             judged = state.judge.reached(request);
-            let gone = fate.verdict == Verdict::Gone;
-            state.judge.took(request.key, request.round, (fate.accepts, gone));
-        }
-        if fate.accepts && fate.verdict != Verdict::Delivered {
-            state.judge.unheard(request.key);
         }
         drop(guard);
         world.judge(judged);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use posthaste_domain::{InstanceId, RowKey};
+use posthaste_domain::{InstanceId, RowKey, Verdict};
 
 use super::Judge;
 
@@ -31,9 +31,11 @@ pub(super) struct RoundCase {
     /// Attempts that were seen, by number.
     seen: BTreeSet<u32>,
     requests: usize,
-    /// A 2xx was given.
+    /// A 2xx was heard at some time.
     pub(super) taken: bool,
-    /// A 410 was given.
+    /// A 2xx was heard, and has not got lost with the daemon that heard it.
+    pub(super) is_heard: bool,
+    /// A 410 was heard.
     pub(super) gone: bool,
     /// Messages sent.
     sent: u32,
@@ -104,7 +106,7 @@ impl Judge {
         let known = case.rounds.entry(round).or_default();
         known.requests += 1;
         let is_new = known.seen.insert(number);
-        if !is_new || known.taken {
+        if !is_new || known.is_heard {
             case.used += 1;
             self.duplicates += 1;
         }
@@ -112,8 +114,8 @@ impl Judge {
         if used > excuses.len() {
             return Err(format!(
                 "attempt {number} of round {round} of {key:?} is duplicate {used}, with excuses \
-                 for {excuses:?} (taken before: {})",
-                known.taken
+                 for {excuses:?} (heard before: {})",
+                known.is_heard
             ));
         }
         if number as usize > most || known.requests > most + excuses.len() {
@@ -126,12 +128,13 @@ impl Judge {
         Ok(())
     }
 
-    /// What the endpoint made of it.
-    pub(crate) fn took(&mut self, key: &RowKey, round: u32, (taken, gone): (bool, bool)) {
+    /// A daemon heard what an endpoint made of it.
+    pub(crate) fn heard(&mut self, key: &RowKey, round: u32, verdict: Verdict) {
         if let Some(case) = self.cases.get_mut(key) {
             let known = case.rounds.entry(round).or_default();
-            known.taken |= taken;
-            known.gone |= gone;
+            known.is_heard |= verdict == Verdict::Delivered;
+            known.taken |= known.is_heard;
+            known.gone |= verdict == Verdict::Gone;
         }
     }
 

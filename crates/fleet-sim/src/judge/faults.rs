@@ -2,8 +2,8 @@
 
 use posthaste_domain::{InstanceId, RowKey};
 
-use super::Judge;
 use super::cases::Open;
+use super::{ENDED, Judge};
 use crate::cloud::Shown;
 use crate::trace::Who;
 use crate::world::World;
@@ -18,17 +18,18 @@ const PAUSE_MS: u64 = 20_000;
 
 impl Judge {
     pub(crate) fn started(&mut self, daemon: usize, name: &InstanceId) {
-        self.alive.insert(daemon, name.clone());
+        self.names.insert(daemon, name.clone());
     }
 
     /// A daemon has ended: what it had begun will be begun again.
     pub(crate) fn ended(&mut self, daemon: usize) {
-        self.alive.remove(&daemon);
         for key in self.open_of(daemon) {
-            self.open.remove(&(daemon, key.clone()));
-            self.excuse(&key, "a daemon ended");
-            if let Some(case) = self.cases.get_mut(&key) {
+            let open = self.open.remove(&(daemon, key.clone()));
+            self.excuse(&key, ENDED);
+            if let (Some(case), Some(open)) = (self.cases.get_mut(&key), open) {
                 case.cut_off += 1;
+                // What it heard is lost with it, or comes out of its outbox.
+                case.rounds.entry(open.round).or_default().is_heard = false;
             }
         }
     }
@@ -57,11 +58,6 @@ impl Judge {
     /// A job waits on two disks of one name.
     pub(crate) fn copied(&mut self, key: &RowKey) {
         self.excuse(key, "a disk runs twice");
-    }
-
-    /// An endpoint took an event, and the daemon will not hear of it.
-    pub(crate) fn unheard(&mut self, key: &RowKey) {
-        self.excuse(key, "an answer was lost");
     }
 
     pub(crate) fn hide_failed(&mut self, daemon: usize, ms: u64) {

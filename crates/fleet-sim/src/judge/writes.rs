@@ -1,6 +1,6 @@
 //! What the judge thinks of row writes: P2, P3, P4 and P6.
 
-use posthaste_domain::{DeadLetterCause, EventStatus, InstanceId, Row, RowChange, RowKey, RowWrite};
+use posthaste_domain::{DeadLetterCause, EventStatus, Row, RowChange, RowKey, RowWrite};
 
 use super::Judge;
 use crate::clock::Clocks;
@@ -9,6 +9,7 @@ use crate::trace::Who;
 /// A row write that was done.
 #[derive(Debug)]
 pub(crate) struct Done<'a> {
+    pub(crate) who: Who,
     pub(crate) write: &'a RowWrite,
     pub(crate) before: &'a Row,
     pub(crate) after: &'a Row,
@@ -36,7 +37,7 @@ impl Judge {
         done: &Done<'_>,
         (ms, clocks): (u64, &mut Clocks),
     ) -> Result<(), String> {
-        let Done { write, before, after, .. } = done;
+        let Done { who, write, before, after } = done;
         let key = &write.key;
         if before.status == EventStatus::Delivered {
             return Err(format!("P4: {key:?} was DELIVERED, and {:?} changed it", write.change));
@@ -45,7 +46,7 @@ impl Judge {
         match &write.change {
             RowChange::Deliver { .. } => self.check_delivered(key, after),
             RowChange::Die { .. } => self.check_dead(key, before, ms),
-            RowChange::Claim { owner, .. } => self.check_claim(key, (before, owner), (ms, clocks)),
+            RowChange::Claim { .. } => self.check_claim(key, (before, *who), (ms, clocks)),
             _ => Ok(()),
         }
     }
@@ -77,7 +78,7 @@ impl Judge {
         if round.is_some_and(|round| round.taken) {
             return Ok(());
         }
-        Err(format!("P2: {key:?} is DELIVERED and its endpoint never took it"))
+        Err(format!("P2: {key:?} is DELIVERED and no 2xx was heard"))
     }
 
     /// P3: all attempts used up or a named cause, and a message in the DLQ.
@@ -108,17 +109,23 @@ impl Judge {
     fn check_claim(
         &mut self,
         key: &RowKey,
-        (before, claimer): (&Row, &InstanceId),
+        (before, claimer): (&Row, Who),
         (ms, clocks): (u64, &mut Clocks),
     ) -> Result<(), String> {
         let Some(lease) = &before.lease else { return Ok(()) };
-        let owner = lease.owner.as_ref().filter(|owner| *owner != claimer);
-        let holders = self.alive.iter().filter(|(_, name)| Some(*name) == owner);
+        let owner = lease.owner.as_ref();
+        let holders = self
+            .names
+            .iter()
+            .filter(|(daemon, name)| Some(*name) == owner && Who::Daemon(**daemon) != claimer);
         let early = holders.filter(|(daemon, _)| clocks.now(**daemon, ms) < lease.until).count();
-        if early > 0 && !self.has_skew {
-            return Err(format!("{key:?} is claimed by {claimer} while its lease lasts: {lease:?}"));
+        let renews = matches!(claimer, Who::Daemon(it) if self.names.get(&it) == owner);
+        if early > 0 && !self.has_skew && !renews {
+            return Err(format!(
+                "{key:?} is claimed by {claimer:?} while its lease lasts: {lease:?}"
+            ));
         }
-        if early > 0 {
+        if early > 0 && self.has_skew {
             self.excuse(key, "a lease was over only to one clock");
         } else {
             self.overlap(key, ms);

@@ -70,9 +70,7 @@ fn draw_tenants(chance: &mut Chance, span: u64) -> Vec<Tenant> {
 fn draw_behaviour(chance: &mut Chance, kinds: u64, span: u64) -> Behaviour {
     match chance.within((0, kinds)) {
         0 => Behaviour::Healthy { slowest_ms: chance.pick(&[50, 5_000, 29_000]) },
-        1 | 2 => {
-            Behaviour::FailsFirst(u32::try_from(chance.within((1, 5))).expect("at most five"))
-        }
+        1 | 2 => Behaviour::FailsFirst(u32::try_from(chance.within((1, 5))).expect("at most five")),
         3 => Behaviour::DownUntil(chance.within((0, span))),
         4 => Behaviour::SilentUntil(chance.within((0, span))),
         5 => Behaviour::Throttling {
@@ -115,6 +113,7 @@ fn draw_fleet(chance: &mut Chance) -> Fleet {
             ..Settings::default()
         },
         held_max,
+        held_per_tenant_max: chance.pick(&[1, 10, 1_000]).min(held_max),
         held_bytes_max: chance.pick(&[200, 1 << 20]),
         intake_polls: chance.pick(&[1, 2, 4]),
         row_writers: chance.pick(&[1, 2, 8]),
@@ -195,6 +194,6 @@ fn draw_happening(chance: &mut Chance, kinds: u64, daemons: usize) -> Happening 
         6 => Happening::Crash(DiskFate::CopyOf(chance.index(daemons)), down),
         7 => Happening::Step(chance.pick(&[0, -HOUR_MS, HOUR_MS, -20_000, 20_000])),
         8 => Happening::Fuse(DiskFate::Lost, chance.within((1, 60))),
-        _ => Happening::Drain(10),
+        _ => Happening::Replace(10),
     }
 }

@@ -86,6 +86,7 @@ fn fleet(daemons: usize) -> Fleet {
         same_name: false,
         engine: Settings { schedule: RetrySchedule::default(), ..Settings::default() },
         held_max: 10_000,
+        held_per_tenant_max: 2_500,
         held_bytes_max: 64 << 20,
         intake_polls: 8,
         row_writers: 8,

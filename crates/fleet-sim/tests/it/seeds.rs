@@ -7,9 +7,8 @@ const SEEDS: u64 = 128;
 const EVENTS: u64 = 40;
 
 /// Decisions that a fleet cannot come to while its promises hold: a row does not vanish within a
-/// month, and is never behind its message or open and in nobody's care.
-const NEVER: [&str; 7] = [
-    "after_read leave",
+/// month, and is never open and in nobody's care.
+const NEVER: [&str; 6] = [
     "settled dropped gone",
     "settled dropped unexplained",
     "taken dropped gone",
@@ -18,7 +17,8 @@ const NEVER: [&str; 7] = [
     "dead dropped unexplained",
 ];
 /// Decisions that take more worlds than these.
-const RARE: [&str; 5] = [
+const RARE: [&str; 6] = [
+    "after_read leave",
     "taken die",
     "dead dropped not_ours",
     "permission later",
