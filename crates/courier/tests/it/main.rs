@@ -1,5 +1,7 @@
 //! A courier between stores in memory: one life, copies, poison, an outage.
 
+#![expect(clippy::unwrap_used, reason = "the support code is a test's as well")]
+
 mod copies;
 mod life;
 mod outage;

@@ -183,7 +183,7 @@ impl Bench {
     }
 
     /// The retry that a failure made, as the engine goes on with it.
-    pub(crate) const fn retry(owed: Owed, due: Timestamp) -> Owed {
+    pub(crate) fn retry(owed: Owed, due: Timestamp) -> Owed {
         Owed { attempts: owed.attempts + 1, owed_as: OwedAs::Timer(due), ..owed }
     }
 
