@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test says how many checks hold, and which gaps it met")]
 
 #[path = "../../../crates/aws/tests/conformance/subjects.rs"]
+#[expect(dead_code, reason = "what only the other user of this file needs")]
 mod subjects;
 
 use std::sync::Arc;
