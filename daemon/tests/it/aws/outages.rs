@@ -1,4 +1,4 @@
-//! Crash points 36 to 39: the disk is full, DynamoDB or SQS is down, or says no for a while.
+//! Crash points 38 to 40: DynamoDB or SQS is down, or says no for a while.
 //!
 //! In each of them the daemon lives, says why it does not work, and works again by itself.
 
@@ -122,10 +122,10 @@ async fn expired_credentials_are_told_and_pass() {
     refused_for_a_while(faults, "credentials have expired: dynamodb:").await;
 }
 
-/// The tenants' table alone cannot be read: no attempt is charged, and the first one is made when
+/// 40: the tenants' table alone, with targets and secrets, cannot be read: no attempt is charged, and the first one is made when
 /// it can be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_configuration_costs_no_attempt() {
+async fn crash_point_40_our_secrets_cannot_be_read() {
     let sink = Sink::healthy().await;
     let world = World::with_acme(&sink.url("hook")).await;
     let node = Node::new(&world).await;

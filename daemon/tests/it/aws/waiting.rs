@@ -269,7 +269,7 @@ async fn crash_point_26_stale_index_entry() {
     // The index shows it after 4 s; delivered after 3 s, it is gone from there after 7 s.
     world.end_lease(&event).await;
     let other = Node::new(&world).await;
-    let seen = other.proxy.count(Calls::after("Query", "\"work\"").answered(&event_text(&event)));
+    let seen = other.proxy.count(Calls::after("Query", "\"work\"").answered(event_text(&event)));
     let claims = other.proxy.count(Calls::before("BatchExecuteStatement", CLAIM));
     let daemon = other.start().await;
     seen.reached().await;

@@ -341,7 +341,7 @@ impl After {
 
 /// Plays a test through for both, at the same time.
 pub(crate) async fn both<F: Future<Output = ()>>(play: impl Fn(After) -> F) {
-    tokio::join!(play(After::Restart), play(After::TakeOver));
+    tokio::join!(Box::pin(play(After::Restart)), Box::pin(play(After::TakeOver)));
 }
 
 /// A figure of a daemon's courier.
