@@ -122,8 +122,8 @@ async fn expired_credentials_are_told_and_pass() {
     refused_for_a_while(faults, "credentials have expired: dynamodb:").await;
 }
 
-/// 40: the tenants' table alone, with targets and secrets, cannot be read: no attempt is charged, and the first one is made when
-/// it can be.
+/// 40: the tenants' table alone, with targets and secrets, cannot be read: no attempt is charged,
+/// and the first one is made when it can be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_40_our_secrets_cannot_be_read() {
     let sink = Sink::healthy().await;
