@@ -118,12 +118,11 @@ fn an_answer_can_drip() {
     let (sink, address) = sink("drip = \"1ms\"");
     let clock = Clock::start();
     let mut stream = connect(address);
-    let first = ask(&mut stream);
-    assert!(first.len() < 10, "a byte at a time: {first}");
-    let mut seen = first.len();
+    let mut seen = ask(&mut stream).len();
     while seen < 40 {
         seen += stream.read(&mut [0; 64]).unwrap();
     }
+    // However late this thread reads: so many bytes cannot have left sooner.
     assert!(clock.now() >= 35 * crate::clock::MILLISECOND);
     drop(stream);
     sink.stop().unwrap();
