@@ -231,8 +231,11 @@ impl Daemon {
         let own = disk.owner.as_ref().is_none_or(|owner| *owner == self.name());
         let whose = if own { Whose::Own } else { Whose::Foreign };
         disk.owner = Some(self.name());
-        disk.count_cut_off(ms, now);
+        let cut_off = disk.count_cut_off(ms, now);
         let mut state = self.world.lock();
+        for key in cut_off {
+            state.judge.cut_off(&RowKey { tenant: key.tenant, event: key.event });
+        }
         for job in disk.all() {
             let round = job.round;
             let local = match job.state {

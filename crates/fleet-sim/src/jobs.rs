@@ -101,14 +101,18 @@ impl Disk {
         copy
     }
 
-    /// What a start makes of the register: counts each attempt that the last end cut off.
-    pub(crate) fn count_cut_off(&mut self, ms: u64, now: Timestamp) {
-        for (key, (round, number)) in std::mem::take(&mut self.marks) {
+    /// What a start makes of the register: counts each attempt that the last end cut off, begun or
+    /// about to begin; gives their names.
+    pub(crate) fn count_cut_off(&mut self, ms: u64, now: Timestamp) -> Vec<DeliveryKey> {
+        let marks = std::mem::take(&mut self.marks);
+        let names = marks.keys().cloned().collect();
+        for (key, (round, number)) in marks {
             let counted = counted(self.job(&key), (&key, round, number), now);
             if let Some(job) = counted {
                 self.change(ms, JobChange::Put(Box::new(job)));
             }
         }
+        names
     }
 }
 

@@ -27,10 +27,16 @@ impl Judge {
             let open = self.open.remove(&(daemon, key.clone()));
             self.excuse(&key, ENDED);
             if let (Some(case), Some(open)) = (self.cases.get_mut(&key), open) {
-                case.cut_off += 1;
                 // What it heard is lost with it, or comes out of its outbox.
                 case.rounds.entry(open.round).or_default().is_heard = false;
             }
+        }
+    }
+
+    /// A daemon finds that its last end cut off an attempt.
+    pub(crate) fn cut_off(&mut self, key: &RowKey) {
+        if let Some(case) = self.cases.get_mut(key) {
+            case.cut_off += 1;
         }
     }
 
