@@ -49,7 +49,7 @@ pub fn run(plan: &Plan) -> Result<Report, Failure> {
 /// The same, and prints every step to standard output.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub fn run_aloud(plan: &Plan) -> Result<Report, Failure> {
     run_world(plan, true)
 }
