@@ -3,7 +3,7 @@
 use posthaste_domain::{ErrorClass, Verdict};
 use posthaste_protocol::ATTEMPT_MS_MAX;
 
-use crate::chance::Chance;
+use posthaste_sim::Chance;
 
 /// How an endpoint behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

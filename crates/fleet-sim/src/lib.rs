@@ -10,7 +10,6 @@
 //!                    └───────────────┴──────── judge: every write, every request ─┘
 //! ```
 
-mod chance;
 mod clients;
 mod clock;
 mod cloud;

@@ -9,7 +9,6 @@ use posthaste_ports::{Job, JobState};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::clients::{Operators, Senders};
 use crate::daemon::{Control, Daemon};
 use crate::endpoint::Fate;
@@ -19,6 +18,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::Who;
 use crate::world::{State, World};
+use posthaste_sim::Chance;
 
 /// After so long in calm everything must be settled, in milliseconds: an hour for a clock that was
 /// an hour ahead when it wrote a lease and one more for one that was set back and judges none,

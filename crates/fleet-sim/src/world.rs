@@ -10,7 +10,6 @@ use posthaste_protocol::Arriving;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::clock::Clocks;
 use crate::cloud::{Mail, Table};
 use crate::judge::Judge;
@@ -18,6 +17,7 @@ use crate::mutant::Mutant;
 use crate::plan::{Plan, START};
 use crate::report::{Counts, Coverage};
 use crate::trace::{Trace, Who};
+use posthaste_sim::Chance;
 
 /// Calls and turns in one second of the world that are too many, events aside.
 const BUSY_MAX: u64 = 30_000;

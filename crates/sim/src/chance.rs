@@ -2,16 +2,17 @@
 
 /// A stream of numbers that its seed decides.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
     /// The stream of this seed.
-    pub(crate) const fn new(seed: u64) -> Self {
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next number, uniform over all of `u64`.
-    pub(crate) const fn draw(&mut self) -> u64 {
+    pub const fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,24 +21,30 @@ impl Chance {
     }
 
     /// A number of `range`, both ends included.
-    pub(crate) fn within(&mut self, (low, high): (u64, u64)) -> u64 {
+    pub fn within(&mut self, (low, high): (u64, u64)) -> u64 {
         debug_assert!(low <= high, "a range from low to high");
         low + self.draw() % (high - low + 1)
     }
 
-    /// An index below `len`, which must not be 0.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
+    /// An index below `len`.
+    ///
+    /// # Panics
+    /// Where `len` is 0, and there is none.
+    pub fn index(&mut self, len: usize) -> usize {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
         usize::try_from(self.draw() % len).expect("below a usize")
     }
 
     /// One of these.
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.index(of.len())]
     }
 
     /// Yes in so many of a thousand cases.
-    pub(crate) fn permille(&mut self, cases: u64) -> bool {
+    pub fn permille(&mut self, cases: u64) -> bool {
         self.draw() % 1000 < cases
     }
 }

@@ -10,16 +10,19 @@ mod mutant;
 mod plan;
 mod process;
 mod report;
+mod seeds;
 mod store;
 mod trace;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use chance::Chance;
 pub use endpoint::{ATTEMPT_MS_MAX, Behaviour};
 pub use mutant::Mutant;
 pub use plan::{Millis, Place, Plan, ProcessPlan, START, StorePlan};
 pub use report::{Counts, Coverage, Failure, Report};
+pub use seeds::{Seeds, Sum};
 
 use crate::world::World;
 

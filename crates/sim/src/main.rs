@@ -13,13 +13,10 @@
     reason = "a command's output is for the person who runs it"
 )]
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use posthaste_sim::{Counts, Coverage, Failure, Mutant, Plan};
+use posthaste_sim::{Counts, Coverage, Mutant, Plan, Seeds};
 
 const USAGE: &str = "\
 usage: posthaste-sim [--seeds N] [--from S] [--deliveries D] [--jobs J] [--mutant NAME]
@@ -110,73 +107,25 @@ fn run_one(arguments: &Arguments) -> bool {
     }
 }
 
-/// What the seeds have come to so far.
-#[derive(Debug, Default)]
-struct Tally {
-    next: AtomicU64,
-    stop: AtomicBool,
-    total: Mutex<Total>,
-}
-
-#[derive(Debug, Default)]
-struct Total {
-    seeds: u64,
-    counts: Counts,
-    coverage: Coverage,
-    failure: Option<Failure>,
-}
-
 /// Runs many seeds, several at a time; says whether one failed.
 fn run_many(arguments: &Arguments) -> bool {
-    let tally = Tally::default();
-    thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
-            scope.spawn(|| work(arguments, &tally));
-        }
-    });
-    let total = tally.total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    println!("\n{} seeds from {}: {}", total.seeds, arguments.from, total.counts);
-    println!("{}", total.coverage);
-    if let Some(failure) = &total.failure {
+    let seeds = Seeds { from: arguments.from, count: arguments.seeds, jobs: arguments.jobs };
+    let sum = seeds.run(
+        |seed| posthaste_sim::run(&plan(arguments, seed)),
+        |(counts, coverage): &mut (Counts, Coverage), report| {
+            *counts += report.counts;
+            coverage.add(&report.counts);
+        },
+        |(counts, _)| {
+            let Counts { accepted, attempts, crashes, .. } = counts;
+            format!("{accepted} deliveries, {attempts} attempts, {crashes} crashes")
+        },
+    );
+    let (counts, coverage) = &sum.total;
+    println!("\n{} seeds from {}: {counts}", sum.seeds, arguments.from);
+    println!("{coverage}");
+    if let Some((_, failure)) = &sum.failure {
         eprintln!("{failure}");
     }
-    total.failure.is_some()
-}
-
-fn work(arguments: &Arguments, tally: &Tally) {
-    while !tally.stop.load(Ordering::Relaxed) {
-        let index = tally.next.fetch_add(1, Ordering::Relaxed);
-        if index >= arguments.seeds {
-            return;
-        }
-        let ran = posthaste_sim::run(&plan(arguments, arguments.from + index));
-        let mut total = tally.total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        total.seeds += 1;
-        match ran {
-            Ok(report) => {
-                total.counts += report.counts;
-                total.coverage.add(&report.counts);
-            }
-            Err(failure) => {
-                // The smallest seed that failed is the one to look at first.
-                if total.failure.as_ref().is_none_or(|known| failure.seed < known.seed) {
-                    total.failure = Some(failure);
-                }
-                tally.stop.store(true, Ordering::Relaxed);
-            }
-        }
-        show_progress(total.seeds, arguments.seeds, &total.counts);
-    }
-}
-
-fn show_progress(done: u64, of: u64, counts: &Counts) {
-    let (accepted, attempts, crashes) = (counts.accepted, counts.attempts, counts.crashes);
-    let line = format!(
-        "{done} of {of} seeds, {accepted} deliveries, {attempts} attempts, {crashes} crashes"
-    );
-    if std::io::stderr().is_terminal() {
-        eprint!("\r{line}");
-    } else if done == of || done.is_multiple_of((of / 20).max(1)) {
-        eprintln!("{line}");
-    }
+    sum.failure.is_some()
 }

@@ -8,8 +8,8 @@ use posthaste_domain::RowKey;
 use posthaste_ports::Receipt;
 use posthaste_protocol::EventMessage;
 
-use crate::chance::Chance;
 use crate::plan::Oddities;
+use posthaste_sim::Chance;
 
 /// So far ahead a queue looks for something to show, so that its order is not that of sending.
 const LOOK_AHEAD: usize = 12;

@@ -6,8 +6,8 @@ use posthaste_engine::{Backoff, Settings};
 use super::{
     Clients, DiskFate, Fault, Fleet, Happening, Millis, Oddities, Plan, Service, Tenant, Window,
 };
-use crate::chance::Chance;
 use crate::endpoint::Behaviour;
+use posthaste_sim::Chance;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
