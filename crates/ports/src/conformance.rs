@@ -10,7 +10,6 @@
 //!
 //! Refuses to know which subject it looks at. Every check uses keys, or a queue, of its own.
 
-mod chance;
 mod queue;
 mod rows;
 mod samples;

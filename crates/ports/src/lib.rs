@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod contract;
 pub mod memory;
 
+mod chance;
 mod dead_letters;
 mod error;
 mod events;

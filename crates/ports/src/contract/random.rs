@@ -12,7 +12,6 @@
 //!
 //! Invariant: a fact always draws the same histories. A failure names the history and its steps.
 
-pub(super) mod chance;
 mod steps;
 mod views;
 
@@ -21,11 +20,11 @@ use std::sync::Arc;
 
 use posthaste_domain::{Owed, Timestamp};
 
-use self::chance::Chance;
 use self::steps::{Drawer, Step, Weights};
 use self::views::{View, owed_of};
 use super::samples::{DAY, DELIVERED, PLENTY, START, settlement};
 use super::{Fixture, Stores};
+use crate::chance::Chance;
 use crate::memory::{MemoryStore, RecordingSink};
 use crate::{Arrival, Scope};
 

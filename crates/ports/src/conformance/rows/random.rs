@@ -6,7 +6,7 @@ use posthaste_domain::{Lease, Row, RowChange, RowKey, RowWrite, Timestamp};
 
 use super::{Table, deliver, extend, fail, fail_last, purge, requeue};
 use crate::Written;
-use crate::conformance::chance::Chance;
+use crate::chance::Chance;
 use crate::conformance::samples::{at, die, instance};
 
 /// Nearly the right write for a row: most conditions hold, sometimes one does not.
@@ -27,7 +27,7 @@ fn draw(chance: &mut Chance, row: &Row) -> (u32, RowChange) {
     let change = match chance.below(16) {
         0 => deliver(attempts),
         1 => purge(),
-        2..=3 => requeue(chance.coin()),
+        2..=3 => requeue(chance.percent(50)),
         4..=5 => die(&owner, epoch, row.attempts),
         6..=7 => fail_last(&owner, epoch, attempts),
         8 => extend(&owner, epoch),
@@ -44,7 +44,7 @@ fn draw(chance: &mut Chance, row: &Row) -> (u32, RowChange) {
 }
 
 pub(super) async fn writes_as_apply_has_them(table: Table) {
-    let mut chance = Chance::new(1);
+    let mut chance = Chance::new(1, 0);
     let (mut done, mut refused) = (0, 0);
     for number in 0..10 {
         let key = table.put(number).await;
@@ -62,7 +62,7 @@ pub(super) async fn writes_as_apply_has_them(table: Table) {
 
 /// The same in batches, against a model that starts where the table starts.
 pub(super) async fn writes_of_many_rows_as_apply_has_them(table: Table) {
-    let mut chance = Chance::new(2);
+    let mut chance = Chance::new(2, 0);
     let mut model: BTreeMap<RowKey, Row> = BTreeMap::new();
     for number in 0..60 {
         model.insert(table.put(number).await, Row::new());
@@ -93,7 +93,7 @@ pub(super) async fn writes_of_many_rows_as_apply_has_them(table: Table) {
 /// Three writers at one row, each with what it read last: whatever is acknowledged happened, and
 /// in an order that `apply` allows.
 pub(super) async fn racing_writers_leave_one_history(table: Table) {
-    let mut chance = Chance::new(3);
+    let mut chance = Chance::new(3, 0);
     let key = table.put(1).await;
     for _ in 0..30 {
         let before = table.row(&key).await.expect("the row is there");

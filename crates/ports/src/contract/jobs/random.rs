@@ -6,7 +6,7 @@ use posthaste_domain::{DeliveryKey, EndpointId, Resolution, Timestamp};
 
 use super::JobFixture;
 use super::samples::{cut_off, delivery, dying, job_of, sorted, unwritten, waiting};
-use crate::contract::random::chance::Chance;
+use crate::chance::Chance;
 use crate::contract::samples::{PLENTY, after};
 use crate::memory::MemoryJobs;
 use crate::{Job, JobChange, JobState, JobStore, ShardSpec};

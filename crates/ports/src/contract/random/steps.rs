@@ -5,8 +5,8 @@ use posthaste_domain::{
     Settlement, TenantId, Timestamp,
 };
 
-use super::chance::Chance;
 use super::views::ViewSubject;
+use crate::chance::Chance;
 use crate::contract::Stores;
 use crate::contract::samples::{
     DAY, DELIVERED, EXHAUSTED, HOUR, SECOND, claim, key_hash, new_tenant, payload_of, retry_at,

@@ -2,11 +2,11 @@
 
 /// SplitMix64: small, known, and good enough to draw test cases with.
 #[derive(Debug)]
-pub(in crate::contract) struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     /// The draws of one history of one fact.
-    pub(in crate::contract) const fn new(seed: u64, history: u64) -> Self {
+    pub(crate) const fn new(seed: u64, history: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ history.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
@@ -19,22 +19,27 @@ impl Chance {
     }
 
     /// A number below `bound`, which is not 0. The bias of so small bounds does not matter.
-    pub(in crate::contract) const fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) const fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
     /// True `percent` times of a hundred.
-    pub(in crate::contract) const fn percent(&mut self, percent: u64) -> bool {
+    pub(crate) const fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
+    /// A small number below `bound`, which is not 0.
+    pub(crate) fn small(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.below(u64::from(bound))).unwrap_or(0)
+    }
+
     /// A place in a list of this length, which is not 0.
-    pub(in crate::contract) fn index(&mut self, len: usize) -> usize {
+    pub(crate) fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).expect("below a length")
     }
 
     /// One of these.
-    pub(in crate::contract) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }
 }
