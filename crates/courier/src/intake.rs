@@ -20,6 +20,7 @@ use crate::dying::Dead;
 use crate::health::Part;
 use crate::held::Held;
 use crate::pause::Pause;
+use crate::start::is_stopped;
 
 /// A message that could be read.
 struct Readable {
@@ -44,7 +45,7 @@ impl Courier {
     /// side by side.
     pub(crate) async fn receive(&self, mut stop: watch::Receiver<bool>) {
         let mut pause = Pause::new(100, 10_000);
-        while !*stop.borrow() {
+        while !is_stopped(&stop) {
             if !self.has_room() {
                 tokio::select! {
                     biased;

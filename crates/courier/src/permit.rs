@@ -28,15 +28,18 @@ pub enum Permission {
 }
 
 impl Courier {
-    /// Whether an attempt of this round may start now. To be asked immediately before.
-    pub async fn permit(&self, key: &DeliveryKey, round: u32) -> Permission {
-        let held = self.held().get(key).filter(|held| held.round == round).cloned();
+    /// Whether the attempt of this number, from 1, of this round may start now. To be asked
+    /// immediately before. An attempt that has been made is no more permitted, whoever asks again.
+    pub async fn permit(&self, key: &DeliveryKey, round: u32, number: u32) -> Permission {
+        // What the queue holds has had no attempt that counts.
+        let is_first = number == 1;
+        let held = self.held().get(key).filter(|held| is_first && held.round == round).cloned();
         let permission = match held {
             Some(held) => match permit(held.hidden_until, self.now()) {
                 Permit::Attempt => Permission::Granted,
                 Permit::RenewFirst => self.hide_again(key, held.receipt).await,
             },
-            None => self.permit_retry(key, round).await,
+            None => self.permit_retry(key, round, number).await,
         };
         match permission {
             Permission::Granted => self.note_attempt(key, round),
@@ -89,12 +92,14 @@ impl Courier {
         }
     }
 
-    async fn permit_retry(&self, key: &DeliveryKey, round: u32) -> Permission {
+    async fn permit_retry(&self, key: &DeliveryKey, round: u32, number: u32) -> Permission {
         let Ok(mut jobs) = self.ports.jobs.jobs(std::slice::from_ref(key)).await else {
             return Permission::Later;
         };
         let job = jobs.pop().flatten().filter(|job| job.round == round);
-        let Some((job, due, attempts)) = job.and_then(waiting) else {
+        let waiting = job.and_then(waiting);
+        let is_next = |(_, _, attempts): &(Job, Timestamp, u32)| attempts + 1 == number;
+        let Some((job, due, attempts)) = waiting.filter(is_next) else {
             return Permission::Withdrawn;
         };
         match permit(job.lease_until, self.now()) {

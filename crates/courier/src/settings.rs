@@ -33,8 +33,6 @@ pub struct Settings {
     pub sweep_pause_ms: u64,
     /// Rows that a sweep takes over at most; the rest is the next one's, or another daemon's.
     pub sweep_claims_max: usize,
-    /// Attempts a round, as the engine's schedule says.
-    pub attempts_max: u32,
     /// Decides the order of sweeps and the jitter of pauses.
     pub seed: u64,
 }
@@ -61,7 +59,6 @@ impl Settings {
             linger_ms: 4,
             sweep_pause_ms: 15_000,
             sweep_claims_max: 2_000,
-            attempts_max: 5,
             seed: 0,
         }
     }

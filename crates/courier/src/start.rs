@@ -28,6 +28,11 @@ const DELETERS: usize = 2;
 /// A part of a courier's work.
 pub type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Whether there is nothing more to begin: somebody said so, or nobody is there to say so any more.
+pub(crate) fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
 /// What a start found on its disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Started {

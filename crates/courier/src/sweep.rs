@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::courier::{Courier, delivery_key};
 use crate::health::Part;
 use crate::intake::Claim;
+use crate::start::is_stopped;
 
 /// Rows of a partition that are looked at in one go.
 const PAGE_MAX: usize = 100;
@@ -20,7 +21,7 @@ impl Courier {
     /// Sweeps until somebody says stop; the first time at once.
     pub(crate) async fn sweep(&self, mut stop: watch::Receiver<bool>) {
         let mut newest = Timestamp::ZERO;
-        while !*stop.borrow() {
+        while !is_stopped(&stop) {
             let wall = self.ports.clock.wall();
             newest = newest.max(wall);
             if is_clock_usable(newest, wall) {

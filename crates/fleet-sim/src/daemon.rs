@@ -134,7 +134,6 @@ impl Daemon {
             held_bytes_max: fleet.held_bytes_max,
             row_writers: fleet.row_writers,
             row_batch_max: fleet.row_batch_max,
-            attempts_max: fleet.engine.schedule.attempts_max(),
             seed: self.world.plan.seed.wrapping_mul(31).wrapping_add(life * 7 + self.index as u64),
             ..Settings::new(self.name())
         }

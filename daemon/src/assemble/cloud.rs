@@ -159,7 +159,6 @@ fn settings(config: &Config, ledger: &Ledger) -> posthaste_courier::Settings {
         held_bytes_max: usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX),
         row_writers: limits.row_writers,
         sweep_pause_ms: aws.sweep_pause_ms,
-        attempts_max: config.retry.schedule.attempts_max(),
         seed: Chance.number(),
         ..posthaste_courier::Settings::new(owner)
     }

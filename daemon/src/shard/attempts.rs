@@ -105,7 +105,7 @@ impl Shard {
             Err(_) => return self.unsent(&start, ours, "cannot read the tenant's configuration"),
         };
         if let Some(courier) = &self.store.courier {
-            match courier.permit(&start.key, start.round).await {
+            match courier.permit(&start.key, start.round, start.number).await {
                 Permission::Granted => {}
                 Permission::Withdrawn => return Made::Withdrawn,
                 Permission::Later => {

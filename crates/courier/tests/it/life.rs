@@ -15,7 +15,7 @@ async fn a_success_costs_one_row_write_and_one_deletion() {
     let key = bench.post().await;
     let owed = bench.arrived().await;
     assert_eq!((owed.round, owed.attempts, owed.owed_as), (0, 0, OwedAs::Fresh));
-    assert_eq!(bench.courier.permit(&owed.key, 0).await, Permission::Granted);
+    assert_eq!(bench.courier.permit(&owed.key, 0, 1).await, Permission::Granted);
     assert_eq!(bench.settle(&owed, Resolution::Delivered).await, Settled::Settled);
     assert_eq!(bench.row(&key).status, EventStatus::Delivered);
     bench.until(|it| it.queue.is_empty()).await;
@@ -38,11 +38,13 @@ async fn a_failure_waits_by_lease_and_is_tried_again() {
     bench.until(|it| it.queue.is_empty()).await;
 
     let again = Bench::retry(owed, due);
-    assert_eq!(bench.courier.permit(&again.key, 0).await, Permission::Granted);
+    let made = bench.courier.permit(&again.key, 0, 1).await;
+    assert_eq!(made, Permission::Withdrawn, "an attempt that has been made");
+    assert_eq!(bench.courier.permit(&again.key, 0, 2).await, Permission::Granted);
     assert_eq!(bench.settle(&again, Resolution::Delivered).await, Settled::Settled);
     assert_eq!((bench.row(&key).status, bench.row(&key).attempts), (EventStatus::Delivered, 2));
     // Nothing is left that could be attempted.
-    assert_eq!(bench.courier.permit(&again.key, 0).await, Permission::Withdrawn);
+    assert_eq!(bench.courier.permit(&again.key, 0, 3).await, Permission::Withdrawn);
 }
 
 /// The last failure: into the row, to the DLQ, then DLQ. A requeue begins another round, which its
@@ -69,7 +71,7 @@ async fn the_dead_are_buried_and_may_come_back() {
     // The row is ours before the first attempt, so its message may go.
     assert_eq!(bench.row(&key).lease.unwrap().owner.unwrap().as_str(), "one");
     bench.until(|it| it.queue.is_empty()).await;
-    assert_eq!(bench.courier.permit(&fresh.key, 1).await, Permission::Granted);
+    assert_eq!(bench.courier.permit(&fresh.key, 1, 1).await, Permission::Granted);
     assert_eq!(bench.settle(&fresh, Resolution::Delivered).await, Settled::Settled);
     assert_eq!(bench.row(&key).status, EventStatus::Delivered);
 }

@@ -48,8 +48,8 @@ async fn no_retry_without_a_lease() {
     bench.settle(&owed, Resolution::Retry { due }).await;
     sleep(Duration::from_secs(400)).await;
     bench.broken.set(&[Operation::Write]);
-    assert_eq!(bench.courier.permit(&delivery(&key), 0).await, Permission::Later);
+    assert_eq!(bench.courier.permit(&delivery(&key), 0, 2).await, Permission::Later);
     bench.broken.set(&[]);
-    assert_eq!(bench.courier.permit(&delivery(&key), 0).await, Permission::Granted);
+    assert_eq!(bench.courier.permit(&delivery(&key), 0, 2).await, Permission::Granted);
     assert_eq!(bench.row(&key).lease.unwrap().epoch, 2);
 }

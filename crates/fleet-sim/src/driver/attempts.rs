@@ -82,7 +82,7 @@ impl Shard {
         }
         let asks = !world.has(Mutant::SkipPermit);
         let permission = match asks {
-            true => self.tools.courier.permit(&start.key, start.round).await,
+            true => self.tools.courier.permit(&start.key, start.round, start.number).await,
             false => Permission::Granted,
         };
         world.lock().coverage.saw(
