@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod item;
 mod queue;
+mod reading;
 mod rows;
 mod settings;
 mod setup;

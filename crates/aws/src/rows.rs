@@ -13,12 +13,11 @@ mod statements;
 mod updates;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue as Value, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue as Value;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use posthaste_domain::{RowChange, RowKey, RowWrite, Timestamp};
@@ -26,14 +25,8 @@ use posthaste_ports::{PortError, Rows, StoredEvent, Written};
 
 use crate::error::Call;
 use crate::item::{self, Edit, Item, NewItems, name};
-use crate::{Client, Error, Resource, WriteStrategy};
+use crate::{Client, Error, Resource, WriteStrategy, reading};
 
-/// How many keys one read takes.
-const READ_KEYS_MAX: usize = 100;
-/// Rounds in which a read asks for what it was not given before it gives up.
-const READ_ROUNDS_MAX: u32 = 5;
-/// The wait before the second round, doubled with each further one.
-const READ_BACKOFF: Duration = Duration::from_millis(50);
 /// Requests of one call that are under way at a time.
 const REQUESTS_AT_ONCE_MAX: usize = 8;
 
@@ -87,43 +80,6 @@ impl DynamoRows {
 
     pub(crate) fn call(&self, action: &'static str) -> Call<'_> {
         Call { action, resource: &self.table }
-    }
-
-    /// Items by key, as the last acknowledged write left them, in no order.
-    pub(crate) async fn items(&self, keys: Vec<Item>) -> Result<Vec<Item>, Error> {
-        let batches: Vec<_> = keys.chunks(READ_KEYS_MAX).map(|keys| self.batch(keys)).collect();
-        let mut answers = stream::iter(batches).buffered(REQUESTS_AT_ONCE_MAX);
-        let mut items = Vec::with_capacity(keys.len());
-        while let Some(answer) = answers.next().await {
-            items.extend(answer?);
-        }
-        Ok(items)
-    }
-
-    /// At most [`READ_KEYS_MAX`] items. DynamoDB may leave some out (too many bytes, too busy):
-    /// they are asked for again.
-    async fn batch(&self, keys: &[Item]) -> Result<Vec<Item>, Error> {
-        let call = self.call("dynamodb:BatchGetItem");
-        let table = self.table.name();
-        let wanted = KeysAndAttributes::builder().consistent_read(true);
-        let wanted = wanted.set_keys(Some(keys.to_vec())).build();
-        let wanted = wanted.map_err(|error| call.unreadable(error.to_string()))?;
-        let mut asked = HashMap::from([(table.to_owned(), wanted)]);
-        let mut items = Vec::with_capacity(keys.len());
-        for round in 0..READ_ROUNDS_MAX {
-            if round > 0 {
-                tokio::time::sleep(READ_BACKOFF * 2u32.pow(round - 1)).await;
-            }
-            let request = self.client.table().batch_get_item().set_request_items(Some(asked));
-            let answer = request.send().await.map_err(|error| call.failed(&error))?;
-            let mut found = answer.responses.unwrap_or_default();
-            items.extend(found.remove(table).unwrap_or_default());
-            asked = answer.unprocessed_keys.unwrap_or_default();
-            if asked.is_empty() {
-                return Ok(items);
-            }
-        }
-        Err(Error::Throttled { action: call.action, resource: self.table.clone() })
     }
 
     /// Keeps the body of a requeued event from expiring before its new round can end. Before the
@@ -239,7 +195,12 @@ impl Rows for DynamoRows {
         let mut wanted: Vec<_> = keys.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        let items = self.items(wanted.iter().map(item::row_key).collect()).await?;
+        let items = reading::items(
+            &self.client,
+            &self.table,
+            &wanted.iter().map(item::row_key).collect::<Vec<_>>(),
+        )
+        .await?;
         let mut found: HashMap<RowKey, StoredEvent> = HashMap::with_capacity(items.len());
         let mut bodies = Vec::new();
         for item in &items {
@@ -251,7 +212,12 @@ impl Rows for DynamoRows {
             }
             found.insert(key, StoredEvent { row, payload });
         }
-        let held = self.items(bodies.iter().map(item::body_key).collect()).await?;
+        let held = reading::items(
+            &self.client,
+            &self.table,
+            &bodies.iter().map(item::body_key).collect::<Vec<_>>(),
+        )
+        .await?;
         let mut held: HashMap<_, _> = held
             .iter()
             .filter_map(|item| {

@@ -10,21 +10,19 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, BatchStatementRequest, BatchStatementResponse, KeysAndAttributes,
+    AttributeValue as Value, BatchStatementRequest, BatchStatementResponse,
 };
 use futures_util::future::join_all;
 
 use crate::error::Call;
 use crate::item::Item;
-use crate::{Client, Error, Resource};
+use crate::{Client, Error, Resource, reading};
 
 /// What one `BatchExecuteStatement` takes.
 const STATEMENTS_MAX: usize = 25;
 /// How much one request carries at most, in bytes of text and blobs: it must be through well
 /// within the time-out of a try.
 const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What one `BatchGetItem` takes.
-const KEYS_MAX: usize = 100;
 
 /// What came of putting a new item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +145,8 @@ pub(crate) async fn batch_get(
         })
         .map(|(_, key)| key.clone())
         .collect();
-    let requests = firsts.chunks(KEYS_MAX).map(|chunk| get_chunk(client, table, chunk.to_vec()));
-    for items in join_all(requests).await {
-        for item in items? {
-            let Some(key) = keys.first() else { continue };
+    if let Some(key) = keys.first() {
+        for item in reading::items(client, table, &firsts).await? {
             for index in wanted.get(&identity(key, &item)).into_iter().flatten() {
                 if let Some(place) = found.get_mut(*index) {
                     *place = Some(item.clone());
@@ -159,30 +155,6 @@ pub(crate) async fn batch_get(
         }
     }
     Ok(found)
-}
-
-async fn get_chunk(client: &Client, table: &Resource, keys: Vec<Item>) -> Result<Vec<Item>, Error> {
-    let call = Call { action: "dynamodb:BatchGetItem", resource: table };
-    let mut items = Vec::with_capacity(keys.len());
-    let mut keys = keys;
-    while !keys.is_empty() {
-        let wanted = KeysAndAttributes::builder()
-            .consistent_read(true)
-            .set_keys(Some(keys))
-            .build()
-            .map_err(|error| call.unreadable(error.to_string()))?;
-        let sent = client.table().batch_get_item().request_items(table.name(), wanted).send().await;
-        let answer = sent.map_err(|error| call.failed(&error))?;
-        let read: Vec<_> = answer.responses.unwrap_or_default().into_values().flatten().collect();
-        let left = answer.unprocessed_keys.unwrap_or_default().into_values();
-        keys = left.flat_map(|left| left.keys).collect();
-        // An answer holds 16 MB at most, so some may be left without any throttling.
-        if !keys.is_empty() && read.is_empty() {
-            return Err(call.answered("ThrottlingException", "keys were left unread"));
-        }
-        items.extend(read);
-    }
-    Ok(items)
 }
 
 /// What tells an item apart: the values of those attributes that `key` consists of.
