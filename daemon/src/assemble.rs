@@ -170,7 +170,7 @@ pub async fn start(
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
     };
-    let Backend { ledger, mut cloud, views } =
+    let Backend { ledger, cloud, views } =
         open(config, accept_loss, (&inboxes, &clock), observer).await?;
     opened.get_or_init(|| Opened {
         ledger: ledger.clone(),
@@ -184,7 +184,7 @@ pub async fn start(
     let public = listeners.public.serve(router, &fatal).map_err(system("the public listener"))?;
     // Rows in DynamoDB expire there.
     let sweeper = cloud.is_none().then(|| parts.sweeper());
-    if let Some(cloud) = &mut cloud {
+    if let Some(cloud) = &cloud {
         cloud.run(&fatal);
     }
     phase.send_replace(Phase::Running);

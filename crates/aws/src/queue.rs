@@ -297,6 +297,14 @@ async fn side_by_side(requests: Vec<impl Future<Output = Answers>>) -> Answers {
     answers.collect::<Vec<_>>().await.into_iter().flatten().collect()
 }
 
+/// The same as something that passes.
+fn passing(error: PortError) -> PortError {
+    match error {
+        PortError::Permanent(line) => PortError::Transient(line),
+        error => error,
+    }
+}
+
 /// One answer for each entry, whose id is its place in the request.
 async fn each(
     call: Call<'_>,
@@ -305,7 +313,9 @@ async fn each(
 ) -> Answers {
     let (done, failed) = match answer.await {
         Ok(answer) => answer,
-        Err(error) => return vec![Err(error.into()); entries],
+        // A call that is refused as a whole says nothing about its entries: what is `Permanent` of
+        // an entry means that its receipt is of no use any more.
+        Err(error) => return vec![Err(passing(error.into())); entries],
     };
     let silence = "nothing was said about this entry".to_owned();
     let mut answers = vec![Err(PortError::Transient(silence)); entries];
@@ -318,7 +328,7 @@ async fn each(
         let error = call.answered(entry.code(), entry.message().unwrap_or_default());
         // A fault on their side passes, whatever it is called.
         let error = match PortError::from(error) {
-            PortError::Permanent(line) if !entry.sender_fault() => PortError::Transient(line),
+            error if !entry.sender_fault() => passing(error),
             error => error,
         };
         let index = entry.id().parse().ok();

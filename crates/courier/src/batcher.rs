@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) struct Batcher<T> {
     waiting: Mutex<VecDeque<T>>,
     more: Notify,
+    /// Rings when a batch has come to its end.
+    ended: Notify,
     /// Only one taker collects at a time; the others wait in line.
     turn: Turn<()>,
     /// Batches that were taken and have not been dropped.
@@ -24,16 +26,18 @@ pub(crate) struct Batcher<T> {
     linger: Duration,
 }
 
-/// A batch on its way. While it lives, others may linger.
+/// A batch on its way, until it is dropped: whoever has to do it again pushes it back before.
+/// While it lives, others may linger.
 #[derive(Debug)]
 pub(crate) struct Batch<'b, T> {
     pub(crate) items: Vec<T>,
-    going: &'b AtomicUsize,
+    batcher: &'b Batcher<T>,
 }
 
 impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
-        self.going.fetch_sub(1, Ordering::Relaxed);
+        self.batcher.going.fetch_sub(1, Ordering::Relaxed);
+        self.batcher.ended.notify_waiters();
     }
 }
 
@@ -42,6 +46,7 @@ impl<T> Batcher<T> {
         Self {
             waiting: Mutex::default(),
             more: Notify::new(),
+            ended: Notify::new(),
             turn: Turn::new(()),
             going: AtomicUsize::new(0),
             batch_max,
@@ -65,6 +70,20 @@ impl<T> Batcher<T> {
         self.len() == 0 && self.going.load(Ordering::Relaxed) == 0
     }
 
+    /// Resolves when nothing waits and nothing is on its way.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Enrolled before the look, so that no ring is missed.
+            ended.as_mut().enable();
+            if self.is_idle() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// The next batch, when there is one that is worth going.
     pub(crate) async fn take(&self) -> Batch<'_, T> {
         let _turn = self.turn.lock().await;
@@ -77,7 +96,7 @@ impl<T> Batcher<T> {
         let mut waiting = self.lock();
         let count = waiting.len().min(self.batch_max);
         self.going.fetch_add(1, Ordering::Relaxed);
-        Batch { items: waiting.drain(..count).collect(), going: &self.going }
+        Batch { items: waiting.drain(..count).collect(), batcher: self }
     }
 
     async fn wait_for(&self, count: usize) {

@@ -142,18 +142,15 @@ impl Courier {
         }
     }
 
-    /// Decides the shard of a tenant's deliveries. One that does not exist, or can never be read,
-    /// has one too: nothing is sent to it, and its deliveries come to an end there.
+    /// Decides the shard of a tenant's deliveries. One that does not exist has one too: nothing is
+    /// sent to it, and its deliveries come to an end there.
     ///
     /// # Errors
-    /// Where it cannot be read for now. No guess: a shard reads all that is held of its tenants,
+    /// Where it cannot be read. No guess: a shard reads all that is held of its tenants,
     /// so that a tenant in two shards is delivered to by both.
     pub(crate) async fn shard_key(&self, tenant: &TenantId) -> Result<u32, PortError> {
-        match self.ports.tenants.tenant(tenant).await {
-            Ok(record) => Ok(record.map_or(0, |record| record.shard_key)),
-            Err(PortError::Permanent(_)) => Ok(0),
-            Err(error) => Err(error),
-        }
+        let record = self.ports.tenants.tenant(tenant).await?;
+        Ok(record.map_or(0, |record| record.shard_key))
     }
 }
 

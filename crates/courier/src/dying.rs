@@ -38,13 +38,13 @@ impl Courier {
         loop {
             let mut batch = self.dying.take().await;
             let again = self.bury_batch(std::mem::take(&mut batch.items)).await;
-            drop(batch);
             if again.is_empty() {
                 pause.worked();
             } else {
                 pause.failed(&self.chance).await;
                 self.dying.push(again);
             }
+            drop(batch);
         }
     }
 

@@ -32,7 +32,17 @@ struct Readable {
     hidden_until: Timestamp,
 }
 
-/// A claimed or requeued row and what came of its claim.
+/// What came of claims.
+#[derive(Debug, Default)]
+pub(crate) struct TakenOver {
+    /// For each, in order: whether its row is in somebody's care now, so that a message of it may
+    /// go.
+    pub(crate) safe: Vec<bool>,
+    /// How many are this instance's now.
+    pub(crate) adopted: usize,
+}
+
+/// A row to be claimed, as it was seen, and the write that claims it.
 pub(crate) struct Claim {
     pub(crate) key: RowKey,
     pub(crate) seen: Row,
@@ -234,19 +244,18 @@ impl Courier {
         self.admit(fresh).await;
         let (claims, receipts): (Vec<Claim>, Vec<Receipt>) = claims.into_iter().unzip();
         let taken = self.take_over(claims).await;
-        for (released, receipt) in taken.into_iter().zip(receipts) {
-            if released {
+        for (is_safe, receipt) in taken.safe.into_iter().zip(receipts) {
+            if is_safe {
                 self.release([receipt]);
             }
         }
         Ok(())
     }
 
-    /// Claims rows and hands what is theirs to the engine; says for each whether its row is in
-    /// somebody's care now, so that a message of it may go.
-    pub(crate) async fn take_over(&self, claims: Vec<Claim>) -> Vec<bool> {
+    /// Claims rows and hands what is theirs to the engine.
+    pub(crate) async fn take_over(&self, claims: Vec<Claim>) -> TakenOver {
         if claims.is_empty() {
-            return Vec::new();
+            return TakenOver::default();
         }
         let answers =
             self.ports.rows.write(claims.iter().map(|claim| claim.write.clone()).collect()).await;
@@ -270,8 +279,8 @@ impl Courier {
             });
             jobs.extend(self.claimed_job(claim, taken).await);
         }
-        self.adopt(jobs).await;
-        safe
+        let adopted = self.adopt(jobs).await;
+        TakenOver { safe, adopted }
     }
 
     async fn claimed_job(&self, claim: Claim, taken: Taken) -> Option<Job> {
@@ -294,21 +303,23 @@ impl Courier {
         Some(Job { key, round, shard_key, interrupted, epoch, lease_until, state, payload })
     }
 
-    /// Takes jobs upon itself, and tells whose business they are.
-    async fn adopt(&self, jobs: Vec<Job>) {
+    /// Takes jobs upon itself, and tells whose business they are; says how many.
+    async fn adopt(&self, jobs: Vec<Job>) -> usize {
+        let adopted = jobs.len();
         if jobs.is_empty() {
-            return;
+            return 0;
         }
         let puts = jobs.iter().map(|job| JobChange::Put(Box::new(job.clone()))).collect();
         if let Err(error) = self.ports.jobs.apply(puts).await {
             warn!(%error, "cannot keep what was taken over, left to the next sweep");
-            return;
+            return 0;
         }
-        self.counters.claimed.add(jobs.len());
+        self.counters.claimed.add(adopted);
         let (waiting, dying): (Vec<Job>, Vec<Job>) =
             jobs.into_iter().partition(|job| matches!(job.state, JobState::Waiting { .. }));
         self.dying.push(dying.into_iter().filter_map(Dead::new));
         self.announce(waiting);
+        adopted
     }
 
     /// Tells the shards of jobs that wait; what they know already they pass over.

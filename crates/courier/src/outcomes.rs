@@ -186,13 +186,13 @@ impl Courier {
             let mut batch = self.outcomes.take().await;
             let outcomes = std::mem::take(&mut batch.items);
             let again = self.write_batch(outcomes).await;
-            drop(batch);
             if again.is_empty() {
                 pause.worked();
             } else {
                 pause.failed(&self.chance).await;
                 self.outcomes.push(again);
             }
+            drop(batch);
         }
     }
 

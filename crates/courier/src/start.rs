@@ -8,7 +8,7 @@ use posthaste_domain::{DeliveryKey, RowWrite, TimerPosition, Timestamp};
 use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage, Written};
 use posthaste_protocol::{AtStart, Disk, at_start, extend};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::courier::{Courier, row_key};
@@ -19,8 +19,6 @@ use crate::outcomes::Outcome;
 const PAGE_MAX: usize = 1_000;
 /// Cut-off counts are kept so long, in milliseconds: no message is out of sight for longer.
 const CUT_OFF_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
-/// How often a stop looks whether everything is written.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Deletions on their way at a time.
 const DELETERS: usize = 2;
@@ -134,18 +132,18 @@ impl Courier {
 
     /// Ends the work of a courier that receives no more and whose shards have stopped: everything
     /// that is known goes into its row, and what was not begun is given back to the queue. Says
-    /// how many outcomes are left for the next start, after `within_ms`.
-    pub async fn finish(&self, within_ms: u64) -> u64 {
+    /// whether that was done within `within_ms`; what was not is left to the next start.
+    pub async fn finish(&self, within_ms: u64) -> bool {
         let within = Duration::from_millis(within_ms);
         // What is left is in the outbox.
-        drop(timeout(within, self.become_idle()).await);
+        let is_written = timeout(within, self.become_idle()).await.is_ok();
         let receipts = self.held().drain();
         if !receipts.is_empty() {
             let given_back = self.ports.queue.hide(receipts, 0);
             // They come again by themselves, only later.
             drop(timeout(within, given_back).await);
         }
-        self.outcomes.len() as u64
+        is_written
     }
 
     /// Gives away the leases of the retries that wait here, so that others sweep them as soon as
@@ -178,9 +176,10 @@ impl Courier {
         }
     }
 
+    /// In the order in which one makes work for the next.
     async fn become_idle(&self) {
-        while !(self.outcomes.is_idle() && self.releases.is_idle() && self.dying.is_idle()) {
-            sleep(LOOK_EVERY).await;
-        }
+        self.outcomes.idle().await;
+        self.dying.idle().await;
+        self.releases.idle().await;
     }
 }

@@ -88,8 +88,6 @@ impl Courier {
             }
         }
         self.announce(reminders);
-        let before = self.counters.copy().claimed;
-        self.take_over(claims).await;
-        Ok(usize::try_from(self.counters.copy().claimed - before).unwrap_or(usize::MAX))
+        Ok(self.take_over(claims).await.adopted)
     }
 }

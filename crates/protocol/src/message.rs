@@ -21,6 +21,11 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// escapes.
 const REFUSED: [char; 2] = ['\u{FFFE}', '\u{FFFF}'];
 
+/// What is kept of a message that no event belongs to, in bytes: as escapes at most six times as
+/// many, which is still a message.
+const QUARANTINED_BYTES_MAX: usize = 32 * 1024;
+const _: () = assert!(QUARANTINED_BYTES_MAX * 6 + 4_096 < BODY_BYTES_MAX);
+
 /// A message of the main queue: this event is owed a first attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventMessage {
@@ -130,10 +135,13 @@ pub fn dead_letter_body(
     }))
 }
 
-/// The body of a DLQ message for a message that no event belongs to.
+/// The body of a DLQ message for a message that no event belongs to. Of a long one it has the
+/// beginning: with what JSON escapes, all of it might be more than a queue takes.
 #[must_use]
 pub fn quarantine_body(cause: &str, body: &[u8]) -> Bytes {
-    written(&serde_json::json!({ "cause": cause, "body": String::from_utf8_lossy(body) }))
+    let kept = &body[..body.len().min(QUARANTINED_BYTES_MAX)];
+    let text = String::from_utf8_lossy(kept).replace(REFUSED, "\u{FFFD}");
+    written(&serde_json::json!({ "cause": cause, "body": text, "bytes": body.len() }))
 }
 
 fn written(value: &impl Serialize) -> Bytes {
@@ -218,5 +226,16 @@ mod tests {
         assert_eq!((read.key, read.round), (key, Some(2)));
         let poison = quarantine_body("not a message", b"\xFF{");
         assert!(EventMessage::parse(&poison).is_err());
+    }
+
+    /// For the worst there is: a message as large as can be, of nothing but what JSON escapes.
+    #[test]
+    fn whatever_cannot_be_delivered_can_be_put_aside() {
+        for byte in [0, b'"', 0xFF, b'x'] {
+            let body = quarantine_body("not a message", &vec![byte; 4 * BODY_BYTES_MAX]);
+            assert!(body.len() <= BODY_BYTES_MAX, "{byte}: {}", body.len());
+        }
+        let body = quarantine_body("no", "\u{FFFE}".as_bytes());
+        assert!(!str::from_utf8(&body).unwrap().contains(REFUSED));
     }
 }

@@ -10,7 +10,6 @@ use posthaste_embedded::{CacheRecovery, Ledger};
 use posthaste_ports::{Queue, Rows, TenantStore};
 use posthaste_protocol::VISIBILITY_MS;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::StartError;
@@ -36,7 +35,6 @@ pub(super) struct Connected {
 pub(crate) struct Cloud {
     pub(crate) courier: Arc<Courier>,
     stop: watch::Sender<bool>,
-    parts: Vec<JoinHandle<()>>,
     release_at_stop: bool,
 }
 
@@ -140,9 +138,9 @@ impl Connected {
             )),
             dead_letters: Arc::new(DynamoDeadLetters::new(client, rows, queue)),
         };
-        let (stop, parts) = (watch::Sender::new(false), Vec::new());
+        let stop = watch::Sender::new(false);
         let release_at_stop = config.aws.release_at_stop;
-        Ok((Cloud { courier, stop, parts, release_at_stop }, Views { shard, api }))
+        Ok((Cloud { courier, stop, release_at_stop }, Views { shard, api }))
     }
 }
 
@@ -165,10 +163,12 @@ fn settings(config: &Config, ledger: &Ledger) -> posthaste_courier::Settings {
 }
 
 impl Cloud {
-    /// Begins to receive, write and sweep.
-    pub(super) fn run(&mut self, fatal: &Fatal) {
-        let parts = self.courier.parts(&self.stop.subscribe());
-        self.parts = parts.into_iter().map(|part| spawn("courier", fatal, part)).collect();
+    /// Begins to receive, write and sweep. What writes has nothing to do any more when all is
+    /// finished, and ends with the process.
+    pub(super) fn run(&self, fatal: &Fatal) {
+        for part in self.courier.parts(&self.stop.subscribe()) {
+            drop(spawn("courier", fatal, part));
+        }
     }
 
     /// Receives no more.
@@ -179,9 +179,8 @@ impl Cloud {
     /// Brings what is known into the rows, and gives back what was not begun. The shards have
     /// ended.
     pub(crate) async fn finish(self) {
-        let unwritten = self.courier.finish(FINISH_MS_MAX).await;
-        if unwritten > 0 {
-            warn!(unwritten, "outcomes are not in their rows yet; the next start writes them");
+        if !self.courier.finish(FINISH_MS_MAX).await {
+            warn!("outcomes are not in their rows yet; the next start writes them");
         }
         if self.release_at_stop {
             match self.courier.release_leases().await {
@@ -189,6 +188,5 @@ impl Cloud {
                 Err(error) => warn!(%error, "leases not given away; they end by themselves"),
             }
         }
-        self.parts.iter().for_each(JoinHandle::abort);
     }
 }

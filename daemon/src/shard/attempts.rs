@@ -96,12 +96,8 @@ impl Shard {
         let endpoint = match self.endpoint(&start.key.tenant).await {
             Ok(Some(endpoint)) => endpoint,
             Ok(None) => return Made::TenantGone,
-            Err(PortError::Permanent(reason)) if self.store.courier.is_some() => {
-                // A row that somebody wrote by hand, say: the tenant's, as a wrong target would be.
-                let class = ErrorClass::InvalidRequest;
-                let verdict = Verdict::Failed { class, retry_after_ms: None };
-                return self.unsent(&start, verdict, &reason);
-            }
+            // A table that cannot be read, or a row that somebody wrote by hand: no attempt is
+            // charged until it is mended.
             Err(_) => return self.unsent(&start, ours, "cannot read the tenant's configuration"),
         };
         if let Some(courier) = &self.store.courier {

@@ -1,9 +1,12 @@
 //! A stop gives back what was not begun, and keeps what is known.
 
-use posthaste_domain::Resolution;
+use std::time::Duration;
+
+use posthaste_domain::{EventStatus, Resolution};
 use posthaste_ports::memory::Operation;
 use posthaste_ports::{JobStore as _, Journal as _, Queue as _};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::support::Bench;
 
@@ -22,7 +25,7 @@ async fn only_what_was_not_begun_is_given_back() {
     let mut settling = JoinSet::new();
     settling.spawn(async move { courier.settle(vec![settlement]).await });
     bench.until(|it| it.courier.stats().write_failures > 0).await;
-    bench.stop().await;
+    assert!(!bench.stop().await, "the outcome is not in its row");
     settling.shutdown().await;
     let outbox = bench.jobs.outbox(None, 10).await.unwrap();
     assert_eq!(outbox.len(), 1);
@@ -31,4 +34,27 @@ async fn only_what_was_not_begun_is_given_back() {
     assert_eq!(shown.len(), 1, "{shown:?}");
     let text = String::from_utf8(shown[0].body.to_vec()).unwrap();
     assert!(text.contains(&begun.key.event.to_string()), "{text}");
+}
+
+/// A stop waits for what is to be written once more, in the pause before that too.
+#[tokio::test(start_paused = true)]
+async fn what_can_be_written_in_time_is() {
+    let mut bench = Bench::start().await;
+    let key = bench.post().await;
+    let owed = bench.arrived().await;
+    bench.broken.set(&[Operation::Write]);
+    let (courier, settlement) =
+        (bench.courier.clone(), bench.settlement(&owed, Resolution::Delivered));
+    let mut settling = JoinSet::new();
+    settling.spawn(async move { courier.settle(vec![settlement]).await });
+    bench.until(|it| it.courier.stats().write_failures > 0).await;
+    let broken = bench.broken.clone();
+    settling.spawn(async move {
+        sleep(Duration::from_millis(10)).await;
+        broken.set(&[]);
+        Ok(Vec::new())
+    });
+    assert!(bench.stop().await, "the row has it");
+    assert_eq!(bench.row(&key).status, EventStatus::Delivered);
+    assert!(bench.jobs.outbox(None, 10).await.unwrap().is_empty());
 }

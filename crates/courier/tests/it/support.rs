@@ -188,12 +188,12 @@ impl Bench {
     }
 
     /// Stops it as a daemon does, its parts running to the end.
-    pub(crate) async fn stop(&mut self) -> u64 {
+    pub(crate) async fn stop(&mut self) -> bool {
         self.stop.send_replace(true);
-        let left = self.courier.finish(1_000).await;
+        let is_written = self.courier.finish(1_000).await;
         self.parts.shutdown().await;
         yield_now().await;
-        left
+        is_written
     }
 }
 
