@@ -17,6 +17,7 @@ use crate::dying::Dead;
 use crate::health::Health;
 use crate::held::HeldTable;
 use crate::outcomes::Outcome;
+use crate::polls::Polls;
 use crate::releases::Release;
 use crate::settings::Settings;
 use crate::stats::{Counters, Stats};
@@ -60,6 +61,7 @@ pub struct Courier {
     held: Mutex<HeldTable>,
     /// Rings when there may be room for more messages.
     pub(crate) room: Notify,
+    pub(crate) polls: Polls,
     pub(crate) outcomes: Batcher<Outcome>,
     pub(crate) releases: Batcher<Release>,
     pub(crate) dying: Batcher<Dead>,
@@ -76,6 +78,7 @@ impl Courier {
         Self {
             held: Mutex::default(),
             room: Notify::new(),
+            polls: Polls::new(settings.intake_polls),
             outcomes: Batcher::new(settings.row_batch_max, linger),
             releases: Batcher::new(QUEUE_BATCH_MAX, RELEASE_LINGER),
             dying: Batcher::new(QUEUE_BATCH_MAX, RELEASE_LINGER),

@@ -51,11 +51,17 @@ pub(crate) struct Claim {
 }
 
 impl Courier {
-    /// Receives messages as long as there is room and nobody says stop; several of these may run
-    /// side by side.
-    pub(crate) async fn receive(&self, mut stop: watch::Receiver<bool>) {
-        let mut pause = Pause::new(100, 10_000);
+    /// Receives messages as long as there is room and nobody says stop; several of these run side
+    /// by side, numbered from nought, as many as there is work for.
+    pub(crate) async fn receive(&self, index: usize, mut stop: watch::Receiver<bool>) {
+        // There may be one poll only: it must not sleep for long once the queue works again.
+        let mut pause = Pause::new(100, 2_000);
         while !is_stopped(&stop) {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => continue,
+                () = self.polls.turn(index) => {}
+            }
             if !self.has_room() {
                 tokio::select! {
                     biased;
@@ -76,7 +82,10 @@ impl Courier {
             };
             self.health.note(Part::Receiving, &polled);
             let taken = match polled {
-                Ok(messages) => self.take(messages, before).await,
+                Ok(messages) => {
+                    self.polls.brought(messages.len());
+                    self.take(messages, before).await
+                }
                 Err(error) => Err(error),
             };
             match taken {

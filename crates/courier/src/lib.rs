@@ -35,6 +35,7 @@ mod journal;
 mod outcomes;
 mod pause;
 mod permit;
+mod polls;
 mod releases;
 mod settings;
 mod start;

@@ -11,7 +11,8 @@ pub struct Settings {
     /// How long a received message is hidden from others, in milliseconds. The queue's own
     /// time-out must be the same.
     pub visibility_ms: u64,
-    /// Long polls at a time. One brings at most [`QUEUE_BATCH_MAX`] messages a round trip.
+    /// Long polls at a time, at most: there are as many as come back full. One brings at most
+    /// [`QUEUE_BATCH_MAX`] messages a round trip.
     pub intake_polls: usize,
     /// How long a poll waits for a message, in milliseconds; SQS takes 20 s at most.
     pub poll_wait_ms: u64,

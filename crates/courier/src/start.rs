@@ -123,9 +123,9 @@ impl Courier {
         parts.push(Box::pin(async move { courier.keep_hidden().await }));
         let (courier, stopped) = (Arc::clone(self), stop.clone());
         parts.push(Box::pin(async move { courier.sweep(stopped).await }));
-        for _ in 0..self.settings.intake_polls {
+        for index in 0..self.settings.intake_polls {
             let (courier, stopped) = (Arc::clone(self), stop.clone());
-            parts.push(Box::pin(async move { courier.receive(stopped).await }));
+            parts.push(Box::pin(async move { courier.receive(index, stopped).await }));
         }
         parts
     }

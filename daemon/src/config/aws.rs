@@ -95,7 +95,7 @@ impl Aws {
 /// How much is taken and held at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Long polls at a time.
+    /// Long polls at a time, at most.
     pub polls: usize,
     /// Messages held at a time.
     pub held_max: usize,
@@ -112,8 +112,8 @@ impl Limits {
                 "polls",
                 Count::new(1..=256),
                 "8",
-                "Long polls at a time. Each brings ten messages a round trip; idle ones cost a \
-                 request in 20 s.",
+                "Long polls at a time, at most: their number follows how full they come back. Each \
+                 brings ten messages a round trip.",
             ),
             held_max: s.key(
                 "held-max",
