@@ -1,6 +1,7 @@
 //! From the queue to the engine (PROTOCOL 4 to 6).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_domain::{DeliveryKey, Owed, OwedAs, Row, RowKey, RowWrite, Timestamp};
@@ -13,6 +14,7 @@ use posthaste_protocol::{
     on_receive, quarantine_body,
 };
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::courier::{Courier, delivery_key, job_payload};
@@ -21,6 +23,9 @@ use crate::health::Part;
 use crate::held::Held;
 use crate::pause::Pause;
 use crate::start::is_stopped;
+
+/// How often whoever waits for room looks whether the disk has some again.
+const DISK_LOOK: Duration = Duration::from_secs(1);
 
 /// A message that could be read.
 struct Readable {
@@ -96,6 +101,9 @@ impl Courier {
     }
 
     fn has_room(&self) -> bool {
+        if self.ports.jobs.is_full() {
+            return false;
+        }
         let held = self.held();
         held.len() < self.settings.held_max && held.payload_bytes() < self.settings.held_bytes_max
     }
@@ -106,7 +114,8 @@ impl Courier {
         // Enrolled before the last look, so that no ring is missed.
         rung.as_mut().enable();
         if !self.has_room() {
-            rung.await;
+            // A disk that has room again rings nobody, so that it is looked at now and then.
+            drop(timeout(DISK_LOOK, rung).await);
         }
     }
 

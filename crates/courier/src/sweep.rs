@@ -68,6 +68,8 @@ impl Courier {
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
         let now = self.now();
+        // What is taken over goes onto the disk: with a full one it is left to others, or to later.
+        let is_full = self.ports.jobs.is_full();
         let (mut claims, mut reminders) = (Vec::new(), Vec::new());
         for ((key, stored), (delivery, job)) in
             page.into_iter().zip(rows).zip(keys.iter().zip(jobs))
@@ -81,6 +83,9 @@ impl Courier {
             }
             let write = on_owed(&key, &stored.row, local, &self.settings.instance, now);
             if let Some(write) = write {
+                if is_full {
+                    continue;
+                }
                 claims.push(Claim { key, seen: stored.row, payload: stored.payload, write });
             } else if let Some(job) = job {
                 // Late, and ours: the engine knows, or should.

@@ -174,6 +174,10 @@ impl DiskPort {
 
 #[async_trait]
 impl JobStore for DiskPort {
+    fn is_full(&self) -> bool {
+        false
+    }
+
     async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError> {
         self.take_time().await;
         let ms = self.world.ms();

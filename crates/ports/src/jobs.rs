@@ -78,6 +78,9 @@ pub enum JobChange {
 /// An instance's jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
+    /// Whether so little room is left that nothing is to be taken on that need not be; what is
+    /// owed already goes on, and is written. A look into memory, to be taken often.
+    fn is_full(&self) -> bool;
     /// Makes changes, in order, all or none. When the call returns they outlive the process; a
     /// power cut may lose the last ones.
     async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError>;

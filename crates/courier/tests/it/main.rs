@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the support code is a test's as well")]
 
 mod copies;
+mod full;
 mod life;
 mod outage;
 mod stop;

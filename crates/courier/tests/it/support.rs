@@ -13,8 +13,8 @@ use posthaste_domain::{
 use posthaste_ports::memory::{
     Fault, Faults, MemoryJobs, MemoryQueue, MemoryRows, MemoryStore, Operation, RecordingSink,
 };
-use posthaste_ports::{Arrival, Journal as _, Outgoing, Queue as _, Settled};
-use posthaste_protocol::{EventMessage, VISIBILITY_MS};
+use posthaste_ports::{Arrival, Journal as _, Outgoing, Queue as _, Rows as _, Settled, Written};
+use posthaste_protocol::{EventMessage, Owner, VISIBILITY_MS, outcome_write};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
@@ -99,13 +99,38 @@ impl Bench {
         self.time.now()
     }
 
-    /// Accepts an event: its row and its message.
-    pub(crate) async fn post(&self) -> RowKey {
+    fn new_row(&self) -> RowKey {
         let number = self.posted.fetch_add(1, Ordering::Relaxed);
         let tenant = TenantId::try_new("acme").unwrap();
         let key = RowKey { tenant, event: EventId::from_parts(START, u128::from(number)) };
         assert!(self.rows.insert(key.clone(), Bytes::from_static(b"{}")));
+        key
+    }
+
+    /// Accepts an event: its row and its message.
+    pub(crate) async fn post(&self) -> RowKey {
+        let key = self.new_row();
         self.send(&message(&key, 0, Some("{}"))).await;
+        key
+    }
+
+    /// An event whose first attempt failed at another instance, which has its retry.
+    pub(crate) async fn failed_elsewhere(&self) -> RowKey {
+        let key = self.new_row();
+        let owed = Owed {
+            key: delivery(&key),
+            round: 0,
+            attempts: 0,
+            interrupted: 0,
+            owed_as: OwedAs::Fresh,
+            payload: None,
+        };
+        let due = self.now().plus_millis(1_000);
+        let settlement = self.settlement(&owed, Resolution::Retry { due });
+        let other = InstanceId::try_new("two").unwrap();
+        let owner = Owner { instance: &other, epoch: 0 };
+        let write = outcome_write(&settlement, owner, self.now());
+        assert_eq!(self.rows.write(vec![write]).await, [Ok(Written::Done)]);
         key
     }
 

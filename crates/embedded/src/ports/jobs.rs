@@ -23,6 +23,10 @@ const JOB_TIMERS: TimerRows = TimerRows {
 
 #[async_trait]
 impl JobStore for Ledger {
+    fn is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
     async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError> {
         self.ask(|done| Operation::ApplyJobs { changes, done }).await
     }

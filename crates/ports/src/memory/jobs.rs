@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -14,9 +15,15 @@ use crate::{Job, JobChange, JobState, JobStore, PortError, ShardSpec, TimerPage}
 #[derive(Clone, Default)]
 pub struct MemoryJobs {
     jobs: Arc<Mutex<BTreeMap<DeliveryKey, Job>>>,
+    full: Arc<AtomicBool>,
 }
 
 impl MemoryJobs {
+    /// Whether it says from now on that it is full. It takes what it is given all the same.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeliveryKey, Job>> {
         // Nothing panics between two changes that belong together, so a poisoned map is whole.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,6 +38,10 @@ impl fmt::Debug for MemoryJobs {
 
 #[async_trait]
 impl JobStore for MemoryJobs {
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError> {
         let mut jobs = self.lock();
         for change in changes {

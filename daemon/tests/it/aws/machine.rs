@@ -14,8 +14,10 @@ use posthaste_domain::EventStatus;
 use tempfile::TempDir;
 
 use super::outages::until_unready;
-use super::world::{Node, World};
+use super::proxy::Calls;
+use super::world::{Node, World, figure};
 use crate::support::daemon::Home;
+use crate::support::eventually;
 use crate::support::sink::{Reply, Sink};
 
 /// A file system in memory of 192 MiB; unmounted when dropped.
@@ -93,7 +95,8 @@ async fn crash_point_36_a_failed_commit_ends_the_process() {
     assert!(seen.values().all(|times| times.len() <= 3), "more than one repeat");
 }
 
-/// 37: the disk is nearly full. `/readyz` says so, what is owed is delivered, nothing is lost.
+/// 37: the disk is nearly full. `/readyz` says so, nothing is received any more, what is owed is
+/// delivered, and with room again the rest is received.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_37_disk_full() {
     let Some(disk) = Disk::mount() else { return };
@@ -105,16 +108,24 @@ async fn crash_point_37_disk_full() {
     let world = World::with_acme(&sink.url("hook")).await;
     let node = Node::new(&world).await;
     let node = Node { home: Home::at(disk.0.path()), ..node };
+    let answered = node.proxy.count(Calls::after("ReceiveMessage", ""));
     let daemon = node.start().await;
     let waiting = world.accept().await;
     world.until_waiting(&waiting).await;
     let filler = disk.fill(48 << 20);
     until_unready(&daemon, "disk too full").await;
-    is_up.store(true, Ordering::Relaxed);
-    world.until_settled(&waiting, EventStatus::Delivered).await;
+    // What was asked for before is answered, with nothing.
+    eventually("no poll is under way", async || {
+        world.show_hidden();
+        usize::try_from(figure(&daemon, "polls").await) == Ok(answered.met())
+    })
+    .await;
     let fresh = world.accept().await;
+    is_up.store(true, Ordering::Relaxed);
+    world.until_row(&waiting, "delivered", |row| row.status == EventStatus::Delivered).await;
+    assert_eq!(world.depth().await, (1, 0), "nobody has received it");
     fs::remove_file(filler).expect("the filler is there");
     daemon.ready().await;
-    world.until_settled_shown(&fresh, EventStatus::Delivered).await;
+    world.until_settled(&fresh, EventStatus::Delivered).await;
     assert_eq!(sink.count(), 3, "a failure and a success of the one, a success of the other");
 }

@@ -164,6 +164,10 @@ impl FaultyJobs {
 
 #[async_trait]
 impl JobStore for FaultyJobs {
+    fn is_full(&self) -> bool {
+        self.inner.is_full()
+    }
+
     async fn apply(&self, mut changes: Vec<JobChange>) -> Result<(), PortError> {
         if changes.is_empty() && self.is(Fault::NothingEmptiesAll) {
             let keys: Vec<_> = {
