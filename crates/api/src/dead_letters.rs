@@ -154,7 +154,8 @@ pub(crate) async fn list_messages(
     post,
     path = "/v1/admin/dlq/requeue",
     tag = "dead letters",
-    request_body(content = Option<RequeueRequest>),
+    // By name, because an `Option` would allow `null`: the body may be left out, not be nothing.
+    request_body(content = ref("#/components/schemas/RequeueRequest")),
     responses(
         (status = 200, description = "How many were requeued.", body = RequeueAnswer),
         KeyRefusals,

@@ -32,7 +32,7 @@ use crate::{dead_letters, events, receiver, tenants};
         dead_letters::requeue,
         dead_letters::purge,
     ),
-    components(schemas(ErrorBody)),
+    components(schemas(ErrorBody, dead_letters::RequeueRequest)),
     modifiers(&Keys),
     tags(
         (name = "events", description = "Post events and see what became of them."),

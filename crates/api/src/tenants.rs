@@ -83,6 +83,7 @@ pub(crate) struct TenantBody {
 /// What to change; at least one field.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub(crate) struct ChangeTenant {
     /// Where events go from now on, waiting ones included.
     #[schema(pattern = "^https?://", example = "https://example.com/webhooks")]
