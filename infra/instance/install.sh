@@ -1,0 +1,93 @@
+# Makes a fresh Debian a daemon of the fleet: disk, package, configuration, the watch for the
+# instance's end; then says to CloudFormation whether it worked. lib/user-data.ts puts the settings
+# (PREFIX, REGION, PACKAGE, STACK, GROUP, GROUP_ID, HOOK) before this, and the files that it writes
+# into functions of their names. Runs once in an instance's life; what must come back after a
+# reboot is enabled.
+# shellcheck shell=bash disable=SC2154
+
+set -euo pipefail
+
+LEDGER=/var/lib/private/posthaste
+IMDS=${IMDS:-http://169.254.169.254/latest}
+
+metadata() {
+    local token
+    token=$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" "$IMDS/api/token")
+    curl -sf -H "X-aws-ec2-metadata-token: $token" "$IMDS/meta-data/$1"
+}
+
+# The stack waits for this: an update whose instances do not come up is rolled back.
+signal() {
+    aws cloudformation signal-resource --region "$REGION" --stack-name "$STACK" \
+        --logical-resource-id "$GROUP_ID" --unique-id "$INSTANCE" --status "$1"
+}
+
+# The list of packages may be fetched while a mirror changes: three tries.
+install() {
+    local try
+    for try in 1 2 3; do
+        apt-get update -q && apt-get install -qy --no-install-recommends \
+            -o Dpkg::Options::=--force-confold "$@" && return
+        echo "apt-get failed, try $try of 3" >&2
+    done
+    return 1
+}
+
+# The one whole disk that is not the root's: names of NVMe devices depend on the order of the boot.
+ledger_disk() {
+    local root
+    root=$(lsblk -no PKNAME "$(findmnt -no SOURCE /)" | head -n 1)
+    lsblk -dpno NAME,TYPE | awk -v root="/dev/$root" '$2 == "disk" && $1 != root { print $1 }'
+}
+
+# The ledger has an EBS volume of its own. It survives a reboot and a stop of the instance, so that
+# its retries go on where they were. It ends with the instance: then the leases in the rows end too,
+# and another daemon sweeps up what waited here (PROTOCOL, step 14).
+mount_ledger() {
+    local disk
+    disk=$(ledger_disk)
+    [ "$(wc -w <<<"$disk")" -eq 1 ] || { echo "wanted is one more disk, found: $disk" >&2; return 1; }
+    blkid "$disk" >/dev/null || mkfs.ext4 -q -L posthaste "$disk"
+    mkdir -p -m 0700 "$(dirname "$LEDGER")"
+    mkdir -p "$LEDGER"
+    grep -q "^LABEL=posthaste " /etc/fstab ||
+        echo "LABEL=posthaste $LEDGER ext4 noatime,nodev,nosuid,noexec 0 2" >>/etc/fstab
+    mountpoint -q "$LEDGER" || mount "$LEDGER"
+    # ext4's own folder is not ours to own or to delete.
+    rmdir "$LEDGER/lost+found" 2>/dev/null || true
+}
+
+configure() {
+    mkdir -p /etc/posthaste
+    posthaste_toml >/etc/posthaste/posthaste.toml
+}
+
+# Nobody calls the end of an instance into it: a loop asks.
+watch_for_the_end() {
+    drain_sh >/usr/local/sbin/posthaste-drain
+    chmod 0755 /usr/local/sbin/posthaste-drain
+    drain_service >/etc/systemd/system/posthaste-drain.service
+    systemctl daemon-reload
+    systemctl enable --now posthaste-drain.service
+}
+
+main() {
+    export DEBIAN_FRONTEND=noninteractive
+    install awscli curl
+    INSTANCE=$(metadata instance-id)
+    trap 'signal FAILURE' EXIT
+    mount_ledger
+    aws s3 cp --only-show-errors --region "$REGION" "$PACKAGE" /var/tmp/posthaste.deb
+    # Before the package, whose start would find no configuration.
+    configure
+    install /var/tmp/posthaste.deb
+    posthaste check --config /etc/posthaste/posthaste.toml
+    watch_for_the_end
+    systemctl enable posthaste.service
+    # Returns when the daemon has said that it is ready.
+    systemctl restart posthaste.service
+    trap - EXIT
+    signal SUCCESS
+}
+
+[ "${1-}" = functions-only ] || main
