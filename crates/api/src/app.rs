@@ -7,6 +7,7 @@ use posthaste_ports::PortError;
 use tokio::sync::OnceCell;
 
 use crate::AuthCache;
+use crate::authorizer::KeyLookup;
 use crate::body::Budget;
 use crate::quota::Quota;
 use crate::receiver::Replays;
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admin_keys: Vec<KeyHash>,
+    /// Behind a gateway: what knows its keys.
+    pub(crate) gateway: Option<Arc<dyn KeyLookup>>,
     pub(crate) auth_cache: Arc<AuthCache>,
     pub(crate) receiver_observer: Option<ReceiverObserver>,
     pub(crate) bodies: Budget,
@@ -47,11 +50,17 @@ impl App {
             stores,
             clock: deps.clock,
             admin_keys: deps.admin_keys,
+            gateway: None,
             auth_cache: deps.auth_cache,
             receiver_observer: deps.receiver_observer,
             entropy: deps.entropy,
             sealer: OnceCell::new(),
         }
+    }
+
+    /// The same behind a gateway, which has asked who sent a request.
+    pub(crate) fn behind_gateway(self, keys: Arc<dyn KeyLookup>) -> Self {
+        Self { gateway: Some(keys), ..self }
     }
 
     /// 32 random bytes, for a key or a secret.

@@ -137,7 +137,7 @@ pub(crate) async fn list_messages(
     State(app): State<Arc<App>>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let scope = scope(app.caller(&parts.headers).await?);
+    let scope = scope(app.caller(&parts).await?);
     let params: MessagesParams = query::parse(&parts.uri)?;
     let limit = query::limit(params.limit, LIMIT_MAX, LIMIT_MAX)?;
     let letters = app.stores.dead_letters.list(&scope, limit).await?;
@@ -168,7 +168,7 @@ pub(crate) async fn requeue(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let scope = scope(app.caller_now(&parts.headers).await?);
+    let scope = scope(app.caller_now(&parts).await?);
     query::refuse_any(&parts.uri)?;
     refuse_encoding(&parts.headers)?;
     let (bytes, _share) = app.read_body(body, app.settings.body_bytes_max).await?;
@@ -198,7 +198,7 @@ pub(crate) async fn requeue(
     security(("tenant_key" = []), ("admin_key" = [])),
 )]
 pub(crate) async fn purge(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, Refusal> {
-    let scope = scope(app.caller_now(&parts.headers).await?);
+    let scope = scope(app.caller_now(&parts).await?);
     query::refuse_any(&parts.uri)?;
     app.stores.dead_letters.purge(&scope, app.clock.now()).await?;
     Ok(answer::json(StatusCode::OK, &PurgeAnswer { status: "purged", queue: QUEUE }))

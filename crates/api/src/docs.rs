@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use utoipa::openapi::OpenApi;
 
 use crate::answer;
-use crate::openapi::{openapi, receiver_openapi};
+use crate::openapi::{openapi, receiver_alone_openapi, receiver_openapi};
 use crate::refusal::Refusal;
 use crate::surface::Surface;
 
@@ -79,19 +79,31 @@ const ASSETS: [Asset; 6] = [
     Asset { name: "redoc.js", kind: SCRIPT, tag: OWN_TAG, bytes: include_bytes!("docs/redoc.js") },
 ];
 
-/// Adds the pages of both APIs. Assets are two segments below the prefix, so that no tenant's
-/// `/receiver/{tenant_id}/webhook` is hidden by them.
+/// The four routes of an API's pages under a prefix. Assets are two segments below it, so that no
+/// tenant's `{tenant_id}/webhook` is hidden by them.
+macro_rules! pages_under {
+    ($surface:expr, $prefix:literal, $document:expr) => {
+        $surface
+            .route(Method::GET, concat!($prefix, "/docs"), || async { page(SWAGGER_PAGE) })
+            .route(Method::GET, concat!($prefix, "/redoc"), || async { page(REDOC_PAGE) })
+            .route(Method::GET, concat!($prefix, "/openapi.json"), schema(&$document))
+            .route(Method::GET, concat!($prefix, "/docs/assets/{file}"), asset)
+    };
+}
+
+/// Adds the pages of the ingest and admin API.
 pub(crate) fn mount(surface: Surface) -> Surface {
-    let surface = surface
-        .route(Method::GET, "/v1/docs", || async { page(SWAGGER_PAGE) })
-        .route(Method::GET, "/v1/redoc", || async { page(REDOC_PAGE) })
-        .route(Method::GET, "/v1/openapi.json", schema(&openapi()))
-        .route(Method::GET, "/v1/docs/assets/{file}", asset);
-    surface
-        .route(Method::GET, "/receiver/docs", || async { page(SWAGGER_PAGE) })
-        .route(Method::GET, "/receiver/redoc", || async { page(REDOC_PAGE) })
-        .route(Method::GET, "/receiver/openapi.json", schema(&receiver_openapi()))
-        .route(Method::GET, "/receiver/docs/assets/{file}", asset)
+    pages_under!(surface, "/v1", openapi())
+}
+
+/// Adds the pages of the receiver beside that API.
+pub(crate) fn mount_receiver(surface: Surface) -> Surface {
+    pages_under!(surface, "/receiver", receiver_openapi())
+}
+
+/// Adds the pages of the receiver on its own host.
+pub(crate) fn mount_receiver_alone(surface: Surface) -> Surface {
+    pages_under!(surface, "", receiver_alone_openapi())
 }
 
 fn page(html: &'static str) -> Response {

@@ -89,3 +89,15 @@ pub fn openapi() -> Document {
 pub fn receiver_openapi() -> Document {
     Receiver::openapi()
 }
+
+/// The same where the receiver has a host of its own: paths begin at its root.
+#[must_use]
+pub fn receiver_alone_openapi() -> Document {
+    let mut document = Receiver::openapi();
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths
+        .into_iter()
+        .map(|(path, item)| (path.strip_prefix("/receiver").unwrap_or(&path).to_owned(), item))
+        .collect();
+    document
+}

@@ -154,7 +154,7 @@ fn observe(app: &App, tenant: &TenantId, headers: &HeaderMap, body: Bytes, at: T
     security(("admin_key" = [])),
 )]
 pub(crate) async fn enable(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, Refusal> {
-    switch(&app, &parts.headers, Reception::Enabled, "webhooks are accepted").await
+    switch(&app, &parts, Reception::Enabled, "webhooks are accepted").await
 }
 
 /// Switch reception off
@@ -174,16 +174,16 @@ pub(crate) async fn disable(
     State(app): State<Arc<App>>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    switch(&app, &parts.headers, Reception::Disabled, "webhooks are refused with 503").await
+    switch(&app, &parts, Reception::Disabled, "webhooks are refused with 503").await
 }
 
 async fn switch(
     app: &App,
-    headers: &HeaderMap,
+    parts: &Parts,
     webhook_reception: Reception,
     message: &'static str,
 ) -> Result<Response, Refusal> {
-    app.admin(headers).await?;
+    app.admin(parts).await?;
     let enabled = webhook_reception == Reception::Enabled;
     app.stores.tenants.set_reception_enabled(enabled).await?;
     info!(enabled, "webhook reception switched");

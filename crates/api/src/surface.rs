@@ -16,6 +16,22 @@ use crate::tenants::keys::{create_key, list_keys, revoke_key};
 use crate::tenants::{change_tenant, create_tenant, tenant};
 use crate::{dead_letters, docs, receiver};
 
+/// The receiver's routes under a prefix, which has to be a literal.
+macro_rules! receiver_under {
+    ($surface:expr, $prefix:literal) => {
+        $surface
+            .route(
+                Method::POST,
+                concat!($prefix, "/{tenant_id}/webhook"),
+                receiver::receive_webhook,
+            )
+            .route(Method::POST, concat!($prefix, "/enable"), receiver::enable)
+            .route(Method::POST, concat!($prefix, "/disable"), receiver::disable)
+            .route(Method::GET, concat!($prefix, "/status"), receiver::status)
+            .route(Method::GET, concat!($prefix, "/health"), receiver::health)
+    };
+}
+
 /// Routes under construction.
 pub(crate) struct Surface {
     router: Router<Arc<App>>,
@@ -23,8 +39,13 @@ pub(crate) struct Surface {
 }
 
 impl Surface {
-    /// Everything that is served.
+    /// Everything that is served by one process.
     pub(crate) fn whole() -> Self {
+        docs::mount_receiver(receiver_under!(Self::hooks(), "/receiver"))
+    }
+
+    /// `/v1`: events, tenants, dead letters.
+    pub(crate) fn hooks() -> Self {
         let surface = Self { router: Router::new(), routes: vec![] }
             .route(Method::POST, "/v1/events", create_event)
             .route(Method::GET, "/v1/events", list_events)
@@ -39,13 +60,14 @@ impl Surface {
             .route(Method::DELETE, "/v1/tenants/{tenant_id}/keys/{key_id}", revoke_key)
             .route(Method::GET, "/v1/admin/dlq/messages", dead_letters::list_messages)
             .route(Method::POST, "/v1/admin/dlq/requeue", dead_letters::requeue)
-            .route(Method::POST, "/v1/admin/dlq/purge", dead_letters::purge)
-            .route(Method::POST, "/receiver/{tenant_id}/webhook", receiver::receive_webhook)
-            .route(Method::POST, "/receiver/enable", receiver::enable)
-            .route(Method::POST, "/receiver/disable", receiver::disable)
-            .route(Method::GET, "/receiver/status", receiver::status)
-            .route(Method::GET, "/receiver/health", receiver::health);
+            .route(Method::POST, "/v1/admin/dlq/purge", dead_letters::purge);
         docs::mount(surface)
+    }
+
+    /// The receiver on a host of its own.
+    pub(crate) fn receiver_alone() -> Self {
+        let surface = Self { router: Router::new(), routes: vec![] };
+        docs::mount_receiver_alone(receiver_under!(surface, ""))
     }
 
     /// Adds a route.

@@ -129,7 +129,7 @@ pub(crate) async fn create_tenant(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     if !app.settings.open_tenant_creation {
-        app.admin(&parts.headers).await?;
+        app.admin(&parts).await?;
     }
     let wanted: CreateTenant = app.read_json(&parts.headers, body).await?;
     let id = TenantId::try_new(&wanted.tenant_id)
@@ -187,7 +187,7 @@ pub(crate) async fn tenant(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let caller = app.caller(&parts.headers).await?;
+    let caller = app.caller(&parts).await?;
     let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
     let record = app.stores.tenants.tenant(&id).await?.ok_or(NO_SUCH_TENANT)?;
     let tenant = TenantBody {
@@ -223,7 +223,7 @@ pub(crate) async fn change_tenant(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let caller = app.caller_now(&parts.headers).await?;
+    let caller = app.caller_now(&parts).await?;
     let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
     let wanted: ChangeTenant = app.read_json(&parts.headers, body).await?;
     let overlap_ms = app.settings.secret_overlap_ms;

@@ -105,7 +105,7 @@ pub(crate) async fn create_batch(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let tenant = app.tenant(&parts.headers).await?;
+    let tenant = app.tenant(&parts).await?;
     let key = idempotency_key(&parts.headers)?;
     refuse_encoding(&parts.headers)?;
     let (batch, _share) = app.read_body(body, app.settings.batch_bytes_max).await?;

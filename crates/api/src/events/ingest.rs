@@ -71,7 +71,7 @@ pub(crate) async fn create_event(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let tenant = app.tenant(&parts.headers).await?;
+    let tenant = app.tenant(&parts).await?;
     // Before the body: a flood must not cost its reading.
     app.within_quota(&tenant, 1)?;
     let key = idempotency_key(&parts.headers)?;

@@ -144,7 +144,7 @@ pub(crate) async fn list_events(
     State(app): State<Arc<App>>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let tenant = app.tenant(&parts.headers).await?;
+    let tenant = app.tenant(&parts).await?;
     let params: ListParams = query::parse(&parts.uri)?;
     let limit = query::limit(params.limit, LIMIT_MAX, LIMIT_DEFAULT)?;
     let status = params.status.map(EventStatus::from);
@@ -199,7 +199,7 @@ pub(crate) async fn event(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let tenant = app.tenant(&parts.headers).await?;
+    let tenant = app.tenant(&parts).await?;
     let id = event_id(path)?;
     detail(&app, &tenant, id).await
 }
@@ -227,7 +227,7 @@ pub(crate) async fn retry_event(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let tenant = app.tenant(&parts.headers).await?;
+    let tenant = app.tenant(&parts).await?;
     let id = event_id(path)?;
     match app.stores.events.retry(&tenant, id, app.clock.now()).await? {
         Retried::Requeued => detail(&app, &tenant, id).await,

@@ -78,7 +78,7 @@ pub(crate) async fn create_key(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let caller = app.caller_now(&parts.headers).await?;
+    let caller = app.caller_now(&parts).await?;
     let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
     let live = app.stores.tenants.keys(&id).await?.iter().filter(|key| key.active).count();
     if live >= app.settings.keys_per_tenant_max {
@@ -117,7 +117,7 @@ pub(crate) async fn list_keys(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let caller = app.caller(&parts.headers).await?;
+    let caller = app.caller(&parts).await?;
     let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
     app.stores.tenants.tenant(&id).await?.ok_or(NO_SUCH_TENANT)?;
     let keys = app.stores.tenants.keys(&id).await?;
@@ -153,7 +153,7 @@ pub(crate) async fn revoke_key(
     path: Result<Path<(String, String)>, PathRejection>,
     parts: Parts,
 ) -> Result<Response, Refusal> {
-    let caller = app.caller_now(&parts.headers).await?;
+    let caller = app.caller_now(&parts).await?;
     let no_such_key = || Refusal::NotFound("no such key");
     // What is not UTF-8 names no key, whoever asks.
     let Path((tenant, key_id)) = path.map_err(|_| no_such_key())?;
