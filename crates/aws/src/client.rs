@@ -1,6 +1,6 @@
 //! The connections to SQS and DynamoDB.
 //!
-//! Three SDK clients over one pool of connections and one cache of credentials. They differ in
+//! Four SDK clients over one pool of connections and one cache of credentials. They differ in
 //! their time-outs (a long poll lasts 20 s, a write must not) and in their retry budgets: the SDK
 //! shares a budget among all clients of a partition, so that a throttled long poll could take the
 //! retries from the writes that settle events.
@@ -35,6 +35,10 @@ const CALL_MS_MAX: u64 = 10_000;
 const CONNECT_MS_MAX: u64 = 2_000;
 /// Tries of a write or read within a call; the caller tries again where these were not enough.
 const WRITE_TRIES: u32 = 3;
+/// Tries of a send. The SDK would send a copy that cannot be told from the first one, and a queue
+/// that took both would have the event attempted twice (PROTOCOL, crash point 4): what sends again
+/// is our own code, whose copy says so.
+const SEND_TRIES: u32 = 1;
 /// Tries of a receive: its loop comes round anyway, and knows better when to wait.
 const RECEIVE_TRIES: u32 = 1;
 /// The SDK's default of 1 s suits people; our batches wait behind one that is tried again.
@@ -55,6 +59,7 @@ struct Shared {
     region: Arc<str>,
     intake: aws_sdk_sqs::Client,
     queue: aws_sdk_sqs::Client,
+    sends: aws_sdk_sqs::Client,
     table: aws_sdk_dynamodb::Client,
 }
 
@@ -87,7 +92,8 @@ impl Client {
             writes: settings.writes,
             region: region.into(),
             intake: intake(&config, settings.sqs_endpoint.as_deref()),
-            queue: queue(&config, settings.sqs_endpoint.as_deref()),
+            queue: queue(&config, settings.sqs_endpoint.as_deref(), WRITE_TRIES),
+            sends: queue(&config, settings.sqs_endpoint.as_deref(), SEND_TRIES),
             table: table(&config, settings.dynamodb_endpoint.as_deref()),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -112,6 +118,11 @@ impl Client {
     /// SQS for long polls.
     pub(crate) fn intake(&self) -> &aws_sdk_sqs::Client {
         &self.shared.intake
+    }
+
+    /// SQS for sends: one try each.
+    pub(crate) fn sends(&self) -> &aws_sdk_sqs::Client {
+        &self.shared.sends
     }
 
     /// SQS for everything else.
@@ -144,10 +155,10 @@ fn intake(config: &SdkConfig, endpoint: Option<&str>) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(builder.build())
 }
 
-fn queue(config: &SdkConfig, endpoint: Option<&str>) -> aws_sdk_sqs::Client {
+fn queue(config: &SdkConfig, endpoint: Option<&str>, tries: u32) -> aws_sdk_sqs::Client {
     let mut builder = aws_sdk_sqs::config::Builder::from(config)
         .retry_partition(SqsPartition::new("posthaste-queue-writes"))
-        .retry_config(retries(WRITE_TRIES))
+        .retry_config(retries(tries))
         .timeout_config(times(ATTEMPT_MS_MAX, CALL_MS_MAX));
     if let Some(endpoint) = endpoint {
         builder = builder.endpoint_url(endpoint);

@@ -19,6 +19,7 @@ mod batches;
 mod claims;
 mod listing;
 mod requeueing;
+mod sending;
 mod view;
 
 pub(crate) use batches::batch_get;

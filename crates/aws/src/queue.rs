@@ -190,7 +190,7 @@ impl SqsQueue {
         let entries: Vec<_> = messages.iter().enumerate().map(entry).collect();
         let call = self.call("sqs:SendMessage");
         let answer = async {
-            let request = self.client.queue().send_message_batch().queue_url(self.url().await?);
+            let request = self.client.sends().send_message_batch().queue_url(self.url().await?);
             let answer = request.set_entries(Some(entries)).send().await;
             let answer = answer.map_err(|error| call.failed(&error))?;
             let done = answer.successful.iter().map(|done| done.id.clone()).collect();

@@ -52,6 +52,7 @@ pub trait Queue: Send + Sync {
     /// answer for each in order. An error of a message that is gone or was received again is
     /// [`PortError::Permanent`].
     async fn hide(&self, receipts: Vec<Receipt>, visibility_ms: u64) -> Vec<Result<(), PortError>>;
-    /// Sends messages, any number; one answer for each in order.
+    /// Sends messages, any number, each once: an adapter does not send again by itself what may
+    /// have been taken. One answer for each in order.
     async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), PortError>>;
 }

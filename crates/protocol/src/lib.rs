@@ -38,7 +38,7 @@ pub use limits::{
 };
 pub use message::{BODY_BYTES_MAX, EventMessage, MessageError, dead_letter_body, quarantine_body};
 pub use receive::{AfterRead, Arriving, Local, OnReceive, after_read, on_receive};
-pub use requeue::{OnRequeue, Requeued, after_purge, after_requeue, purge, requeue};
+pub use requeue::{OnRequeue, Requeued, after_purge, after_requeue, is_begun, purge, requeue};
 pub use settle::{Answer, Dropped, Owner, Settled, after_outcome, outcome_write};
 pub use start::{AtStart, Disk, at_start};
 pub use sweep::{Taken, after_claim, claim, is_clock_usable, on_owed};

@@ -1,6 +1,6 @@
 //! Out of the DLQ: a fresh round (PROTOCOL 15 to 17), or PURGED.
 
-use posthaste_domain::{EventStatus, Row, RowChange, RowKey, RowWrite, Timestamp};
+use posthaste_domain::{EventStatus, Lease, Row, RowChange, RowKey, RowWrite, Timestamp};
 
 use crate::limits::REQUEUE_GRACE_MS;
 use crate::settle::Answer;
@@ -20,6 +20,19 @@ pub fn requeue(key: &RowKey, round: u32, which: Requeued, now: Timestamp) -> Row
     let failed_too = matches!(which, Requeued::DeadOrFailed);
     let change = RowChange::Requeue { failed_too, until: now.plus_millis(REQUEUE_GRACE_MS) };
     RowWrite { key: key.clone(), round, change }
+}
+
+/// Whether a row is just as [`requeue`]'s write leaves it, so that a write that was refused, or
+/// whose reply was lost, has been done: by its own first try, or by another caller's with the same
+/// `now`. Nobody takes such a row before its message is sent, or its grace is over.
+#[must_use]
+pub fn is_begun(write: &RowWrite, row: &Row) -> bool {
+    let RowChange::Requeue { until, .. } = write.change else { return false };
+    let lease = Some(Lease { owner: None, epoch: 0, until });
+    row.round == write.round.saturating_add(1)
+        && row.status == EventStatus::Pending
+        && row.attempts == 0
+        && row.lease == lease
 }
 
 /// The write that makes a row PURGED.
@@ -79,7 +92,7 @@ const fn after_refusal(round: u32, row: Option<&Row>) -> OnRequeue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{at, failed, key, requeued};
+    use crate::samples::{at, failed, instance, key, requeued};
 
     fn dead(status: EventStatus) -> Row {
         Row { status, lease: None, ..failed("a", 1, None) }
@@ -94,6 +107,25 @@ mod tests {
         assert_eq!(write.apply(&failed("a", 1, None)), Ok(requeued()));
         assert_eq!(after_requeue(0, Answer::Done), OnRequeue::Send { round: 1 });
         assert_eq!(after_purge(0, Answer::Done), OnRequeue::DeleteMessage);
+    }
+
+    /// For every row but the one that the write leaves: it was not done.
+    #[test]
+    fn a_round_that_has_begun_is_recognised() {
+        let write = requeue(&key(), 0, Requeued::Dead, at(0));
+        let begun = write.apply(&dead(EventStatus::Dlq)).unwrap();
+        assert!(is_begun(&write, &begun));
+        let claim = crate::claim(&key(), &begun, &instance("a"), at(9)).unwrap();
+        for row in [
+            dead(EventStatus::Dlq),
+            claim.apply(&begun).unwrap(),
+            Row { round: 2, ..begun.clone() },
+            Row { attempts: 1, ..begun.clone() },
+            requeue(&key(), 0, Requeued::Dead, at(1)).apply(&dead(EventStatus::Dlq)).unwrap(),
+        ] {
+            assert!(!is_begun(&write, &row), "{row:?}");
+        }
+        assert!(!is_begun(&purge(&key(), 0, at(0)), &begun));
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //!
 //! The one whose `INSERT` made the row sends a plain message, which is delivered without a look at
 //! the row. Everybody else (a retry, a call whose reply was lost) sends one that says `again`, so
-//! that whoever receives it reads the row first: it may have been delivered long ago.
+//! that whoever receives it reads the row first: it may have been delivered long ago. The same
+//! goes for a second send within one call (`sending`).
 //!
 //! Requests of a batch of n events: n/25 for rows, n/25 each for claims and bodies where there are
 //! any, n/10 messages. Write units of an event: 1 (row) + 1 (claim, with a key) + the body's KiB.
@@ -18,12 +19,13 @@
 use std::collections::HashSet;
 
 use posthaste_domain::{EventId, RowKey, TenantId};
-use posthaste_ports::{Acceptance, NewEvent, Outgoing, PortError};
+use posthaste_ports::{Acceptance, NewEvent, PortError};
 use posthaste_protocol::EventMessage;
 
 use super::DynamoEvents;
 use super::batches::{Inserted, batch_get, insert};
 use super::claims::Claimed;
+use super::sending::send;
 use crate::item::{new_items, row_key};
 use crate::{Error, NewRow};
 
@@ -200,24 +202,23 @@ impl DynamoEvents {
         if steps.is_empty() {
             return;
         }
-        let messages = steps.iter().map(outgoing).collect();
-        let sent = self.queue.send(messages).await;
+        let messages = steps.iter().map(message).collect();
+        let sent = send(&*self.queue, messages).await;
         for (step, sent) in steps.into_iter().zip(sent) {
             answer(answers, step.index, sent.map(|()| step.acceptance));
         }
     }
 }
 
-fn outgoing(step: &Step) -> Outgoing {
+fn message(step: &Step) -> EventMessage {
     let payload = Some(&step.event.payload).filter(|payload| can_travel(payload)).cloned();
-    let message = EventMessage {
+    EventMessage {
         key: step.key.clone(),
         round: Some(0),
         payload,
         created_at: Some(EventId::created_at(step.key.event)),
         again: step.again,
-    };
-    Outgoing { body: message.body(), group: step.key.tenant.as_str().into() }
+    }
 }
 
 /// Whether a queue takes these bytes inside a message. SQS refuses two characters that JSON allows

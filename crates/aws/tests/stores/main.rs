@@ -15,4 +15,5 @@ mod harness;
 mod journal;
 mod lists;
 mod proxy;
+mod sending;
 mod tenants;

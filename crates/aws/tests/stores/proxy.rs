@@ -18,6 +18,8 @@ pub(crate) enum Cut {
     After(usize),
     /// The reply to the n-th call is lost; the client lives on, and sends it again.
     Reply(usize),
+    /// The replies to all calls of this operation are lost.
+    RepliesTo(&'static str),
 }
 
 /// A proxy for one client.
@@ -73,9 +75,12 @@ impl Proxy {
 impl State {
     fn fate(&self, operation: String) -> Fate {
         let mut calls = self.calls.lock().unwrap();
+        let cut = *self.cut.lock().unwrap();
+        let is_meant = matches!(cut, Cut::RepliesTo(meant) if meant == operation);
         calls.push(operation);
         let number = calls.len();
-        match *self.cut.lock().unwrap() {
+        match cut {
+            Cut::RepliesTo(_) if is_meant => Fate::LoseReply,
             Cut::Before(from) if number >= from => Fate::Refuse,
             Cut::After(from) if number == from => Fate::LoseReply,
             Cut::After(from) if number > from => Fate::Refuse,
