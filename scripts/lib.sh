@@ -14,6 +14,8 @@ CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_OLDEST=0.18.0 # the first ones cannot read our lock file's format
 # Exactly the version of the library in Cargo.toml: the two talk in a format that changes with each.
 GUNGRAUN_VERSION=0.20.0
+# What aws-cdk-lib wants (infra/package.json).
+NODE_OLDEST=20.0.0
 
 # Exit status of a step that could not run on this machine and said why (as automake and Meson have it).
 SKIPPED=77
@@ -35,6 +37,18 @@ deny_is_usable() {
 
 counter_is_usable() {
     have valgrind && [ "$(gungraun-runner --version 2>/dev/null)" = "gungraun-runner $GUNGRAUN_VERSION" ]
+}
+
+node_is_usable() { have npm && have node && not_older "$(node --version | tr -d v)" "$NODE_OLDEST"; }
+
+# Whether the CDK app's packages are those of its lock file.
+infra_is_installed() {
+    [ "$(cat infra/node_modules/.made-from 2>/dev/null)" = "$(sha256sum <infra/package-lock.json)" ]
+}
+
+infra_install() {
+    (cd infra && npm ci --no-audit --no-fund --loglevel=error) &&
+        sha256sum <infra/package-lock.json >infra/node_modules/.made-from
 }
 
 # The first browser found that speaks Chromium's protocol.

@@ -7,8 +7,10 @@
 
 set -euo pipefail
 
-LEDGER=/var/lib/private/posthaste
+# For tests: another root of the file system, and another metadata service.
+ROOT=${ROOT-}
 IMDS=${IMDS:-http://169.254.169.254/latest}
+LEDGER=/var/lib/private/posthaste
 
 metadata() {
     local token
@@ -48,25 +50,26 @@ mount_ledger() {
     disk=$(ledger_disk)
     [ "$(wc -w <<<"$disk")" -eq 1 ] || { echo "wanted is one more disk, found: $disk" >&2; return 1; }
     blkid "$disk" >/dev/null || mkfs.ext4 -q -L posthaste "$disk"
-    mkdir -p -m 0700 "$(dirname "$LEDGER")"
-    mkdir -p "$LEDGER"
-    grep -q "^LABEL=posthaste " /etc/fstab ||
-        echo "LABEL=posthaste $LEDGER ext4 noatime,nodev,nosuid,noexec 0 2" >>/etc/fstab
+    # systemd's own place for the state of a service whose user is made up at each start.
+    mkdir -p -m 0700 "$ROOT$(dirname "$LEDGER")"
+    mkdir -p "$ROOT$LEDGER"
+    grep -q "^LABEL=posthaste " "$ROOT/etc/fstab" ||
+        echo "LABEL=posthaste $LEDGER ext4 noatime,nodev,nosuid,noexec 0 2" >>"$ROOT/etc/fstab"
     mountpoint -q "$LEDGER" || mount "$LEDGER"
-    # ext4's own folder is not ours to own or to delete.
-    rmdir "$LEDGER/lost+found" 2>/dev/null || true
+    # The daemon takes a folder with something in it that is not its own for somebody else's.
+    rmdir "$ROOT$LEDGER/lost+found" 2>/dev/null || true
 }
 
 configure() {
-    mkdir -p /etc/posthaste
-    posthaste_toml >/etc/posthaste/posthaste.toml
+    mkdir -p "$ROOT/etc/posthaste"
+    posthaste_toml >"$ROOT/etc/posthaste/posthaste.toml"
 }
 
 # Nobody calls the end of an instance into it: a loop asks.
 watch_for_the_end() {
-    drain_sh >/usr/local/sbin/posthaste-drain
-    chmod 0755 /usr/local/sbin/posthaste-drain
-    drain_service >/etc/systemd/system/posthaste-drain.service
+    drain_sh >"$ROOT/usr/local/sbin/posthaste-drain"
+    chmod 0755 "$ROOT/usr/local/sbin/posthaste-drain"
+    drain_service >"$ROOT/etc/systemd/system/posthaste-drain.service"
     systemctl daemon-reload
     systemctl enable --now posthaste-drain.service
 }
@@ -90,4 +93,4 @@ main() {
     signal SUCCESS
 }
 
-[ "${1-}" = functions-only ] || main
+main

@@ -37,7 +37,6 @@ export interface ApiProps {
   /** `hooks` or `receiver`: the name below the zone. */
   readonly host: "hooks" | "receiver";
   readonly description: string;
-  readonly handler: lambda.IFunction;
   readonly authorizer: lambda.IFunction;
   readonly zone?: Zone;
 }
@@ -47,15 +46,10 @@ export class Api extends Construct {
   /** Where clients find it, without a slash at the end. */
   readonly url: string;
   private readonly byKey: apigateway.MethodOptions;
-  private readonly integration: apigateway.LambdaIntegration;
 
   constructor(scope: Construct, id: string, props: ApiProps) {
     super(scope, id);
     this.rest = this.api(props);
-    // The stage allows everything of this API's; a permission for each method would say the same.
-    this.integration = new apigateway.LambdaIntegration(props.handler, {
-      scopePermissionToMethod: false,
-    });
     const authorizer = new apigateway.TokenAuthorizer(this, "Authorizer", {
       authorizerName: `${props.prefix}-${props.host}`,
       handler: props.authorizer,
@@ -73,14 +67,14 @@ export class Api extends Construct {
   }
 
   /** Serves a path and what is below it to whoever has a key. */
-  withKey(path: string, method = "ANY"): void {
-    this.rest.root.resourceForPath(path).addMethod(method, this.integration, this.byKey);
+  withKey(path: string, handler: lambda.IFunction, method = "ANY"): void {
+    this.rest.root.resourceForPath(path).addMethod(method, integration(handler), this.byKey);
   }
 
   /** Serves a path to everybody. */
-  open(path: string, method: string, reason: string): void {
+  open(path: string, method: string, handler: lambda.IFunction, reason: string): void {
     const resource = this.rest.root.resourceForPath(path);
-    const added = resource.addMethod(method, this.integration, {
+    const added = resource.addMethod(method, integration(handler), {
       authorizationType: apigateway.AuthorizationType.NONE,
     });
     Validations.of(added).acknowledge(
@@ -95,7 +89,7 @@ export class Api extends Construct {
       retention: LOGS_KEPT,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    return new apigateway.RestApi(this, "Rest", {
+    const rest = new apigateway.RestApi(this, "Rest", {
       restApiName: `${props.prefix}-${props.host}`,
       description: props.description,
       endpointConfiguration: { types: [apigateway.EndpointType.REGIONAL] },
@@ -115,6 +109,9 @@ export class Api extends Construct {
         accessLogFormat: accessLine(),
       },
     });
+    // CDK's own output of an address, which may be shut; ours says which one holds.
+    rest.node.tryRemoveChild("Endpoint");
+    return rest;
   }
 
   /** What API Gateway answers by itself has the form of our own errors. */
@@ -198,6 +195,11 @@ export class Api extends Construct {
       },
     );
   }
+}
+
+/** The API may call the function for each of its methods: one permission, not one for each. */
+function integration(handler: lambda.IFunction): apigateway.LambdaIntegration {
+  return new apigateway.LambdaIntegration(handler, { scopePermissionToMethod: false });
 }
 
 /** One line a request: never a header, a query or a body. */

@@ -34,10 +34,11 @@ export class AppStack extends Stack {
   constructor(scope: Construct, id: string, props: AppStackProps) {
     super(scope, id, props);
     const { config, artifacts, network } = props;
-    const { prefix, instances } = config;
+    const { prefix, instances, adminKeySha256 } = config;
     const storage = new Storage(this, "Storage", prefix);
     const functions = new Functions(this, "Functions", {
       prefix,
+      adminKeySha256,
       code: artifacts.functions,
       storage,
     });
@@ -74,13 +75,15 @@ export class AppStack extends Stack {
       prefix,
       host: "hooks",
       description: "Posthaste: events, tenants and dead letters",
-      handler: functions.ingest,
       authorizer: functions.authorizer,
       ...(zone === undefined ? {} : { zone }),
     });
-    api.withKey("/v1/{path+}");
+    api.withKey("/v1/{path+}", functions.ingest);
+    // Ingest serves it too; this one also deletes what is stale in the queue of dead letters, whose
+    // depth is an alarm.
+    api.withKey("/v1/admin/dlq/requeue", functions.requeue, "POST");
     for (const path of ["/v1/docs", "/v1/docs/{path+}", "/v1/redoc", "/v1/openapi.json"]) {
-      api.open(path, "GET", READ_BY_ALL);
+      api.open(path, "GET", functions.ingest, READ_BY_ALL);
     }
     return api;
   }
@@ -90,18 +93,18 @@ export class AppStack extends Stack {
       prefix,
       host: "receiver",
       description: "Posthaste: the receiver of test deliveries",
-      handler: functions.receiver,
       authorizer: functions.authorizer,
       ...(zone === undefined ? {} : { zone }),
     });
-    api.open("/{tenant_id}/webhook", "POST", SIGNED);
-    api.open("/status", "GET", TELLS_NOTHING);
-    api.open("/health", "GET", TELLS_NOTHING);
+    const handler = functions.receiver;
+    api.open("/{tenant_id}/webhook", "POST", handler, SIGNED);
+    api.open("/status", "GET", handler, TELLS_NOTHING);
+    api.open("/health", "GET", handler, TELLS_NOTHING);
     for (const path of ["/docs", "/docs/{path+}", "/redoc", "/openapi.json"]) {
-      api.open(path, "GET", READ_BY_ALL);
+      api.open(path, "GET", handler, READ_BY_ALL);
     }
-    api.withKey("/enable", "POST");
-    api.withKey("/disable", "POST");
+    api.withKey("/enable", handler, "POST");
+    api.withKey("/disable", handler, "POST");
     return api;
   }
 

@@ -17,9 +17,11 @@ export interface Config {
   readonly prefix: string;
   /** Without one, API Gateway's own addresses are used. */
   readonly zone?: Zone;
+  /** SHA-256 of the admin key, in hex; several with commas. Without one nobody makes tenants. */
+  readonly adminKeySha256?: string;
   /** Who hears of alarms; without one the topic has no subscriber of ours. */
   readonly alarmEmail?: string;
-  /** A Graviton type. */
+  /** With Graviton 3 or later. */
   readonly instanceType: string;
   /** How many daemons. */
   readonly instances: number;
@@ -46,9 +48,10 @@ const INSTANCES_MAX = 20;
 const PREFIX = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
 const ZONE_ID = /^Z[A-Z0-9]{1,31}$/;
 const ZONE_NAME = /^(?=.{3,200}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/;
+const SHA256 = /^[0-9a-f]{64}(,[0-9a-f]{64})*$/;
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
-/** The families with Graviton 2 and later: a letter or more, a number, and a `g`. */
-const GRAVITON = /^[a-z]{1,3}[6-9]g[a-z]{0,2}\.[a-z0-9]{4,9}$/;
+/** Graviton 3 and later: what scripts/build-arm64 builds the daemon for. */
+const GRAVITON = /^[a-z]{1,3}[7-9]g[a-z]{0,2}\.[a-z0-9]{4,9}$/;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -71,8 +74,10 @@ export function parseConfig(environment: Environment): Config {
   const read = new Reader(environment, problems);
   const prefix = read.matching("PREFIX", PREFIX, "up to 32 letters, digits and '-', a letter first");
   const zone = parseZone(read);
+  const hashes = "SHA-256 in hex, as scripts/deploy makes it; several with commas between";
+  const adminKeySha256 = read.matching("ADMIN_KEY_SHA256", SHA256, hashes);
   const alarmEmail = read.matching("ALARM_EMAIL", EMAIL, "an e-mail address");
-  const graviton = "an instance type with Graviton, such as c7g.large";
+  const graviton = "an instance type with Graviton 3 or later, such as c7g.large";
   const instanceType = read.matching("INSTANCE_TYPE", GRAVITON, graviton) ?? INSTANCE_TYPE;
   const instances = read.count("INSTANCES", INSTANCES_MAX) ?? INSTANCES;
   if (!read.has("PREFIX")) {
@@ -84,6 +89,7 @@ export function parseConfig(environment: Environment): Config {
     instanceType,
     instances,
     ...(zone === undefined ? {} : { zone }),
+    ...(adminKeySha256 === undefined ? {} : { adminKeySha256 }),
     ...(alarmEmail === undefined ? {} : { alarmEmail }),
   };
 }

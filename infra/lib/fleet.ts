@@ -132,7 +132,7 @@ export class Fleet extends Construct {
     });
     const statements = [
       ...daemonStatements(this.props.storage),
-      ...this.lifecycleStatements(),
+      this.drained(),
       // Not `asset.grantRead`, which opens the whole bucket of assets.
       new iam.PolicyStatement({
         sid: "Package",
@@ -150,27 +150,19 @@ export class Fleet extends Construct {
     return role;
   }
 
-  /** To say that a boot has worked, and that a drain is over: for this group of this stack. */
-  private lifecycleStatements(): iam.PolicyStatement[] {
-    const stack = Stack.of(this);
-    const group = stack.formatArn({
+  /** To say that a drain is over. That a boot has worked it may say by `signals` of the group. */
+  private drained(): iam.PolicyStatement {
+    const group = Stack.of(this).formatArn({
       service: "autoscaling",
       resource: "autoScalingGroup",
       resourceName: `*:autoScalingGroupName/${this.groupName}`,
       arnFormat: ArnFormat.COLON_RESOURCE_NAME,
     });
-    return [
-      new iam.PolicyStatement({
-        sid: "Drained",
-        actions: ["autoscaling:CompleteLifecycleAction"],
-        resources: [group],
-      }),
-      new iam.PolicyStatement({
-        sid: "Booted",
-        actions: ["cloudformation:SignalResource"],
-        resources: [stack.stackId],
-      }),
-    ];
+    return new iam.PolicyStatement({
+      sid: "Drained",
+      actions: ["autoscaling:CompleteLifecycleAction"],
+      resources: [group],
+    });
   }
 }
 

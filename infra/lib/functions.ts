@@ -36,11 +36,11 @@ interface FunctionShape {
   readonly timeout: Duration;
   readonly memorySize: number;
   readonly statements: readonly iam.PolicyStatement[];
-  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface FunctionsProps {
   readonly prefix: string;
+  readonly adminKeySha256: string | undefined;
   readonly code: Readonly<Record<FunctionName, string>>;
   readonly storage: Storage;
 }
@@ -92,6 +92,15 @@ export class Functions extends Construct {
     });
   }
 
+  /** The same for all (lambda/README.md); what one has no use for it passes over. */
+  private environment(): Record<string, string> {
+    const { prefix, adminKeySha256: admin } = this.props;
+    return {
+      POSTHASTE_AWS_PREFIX: prefix,
+      ...(admin === undefined ? {} : { POSTHASTE_AUTH_ADMIN_KEY_SHA256: admin }),
+    };
+  }
+
   private function(shape: FunctionShape): lambda.Function {
     const functionName = `${this.props.prefix}-${shape.name}`;
     const id = shape.name.charAt(0).toUpperCase() + shape.name.slice(1);
@@ -109,7 +118,7 @@ export class Functions extends Construct {
       role,
       logGroup,
       loggingFormat: lambda.LoggingFormat.JSON,
-      environment: { POSTHASTE_AWS_PREFIX: this.props.prefix, ...shape.environment },
+      environment: this.environment(),
     });
   }
 }
@@ -189,7 +198,10 @@ function ingestStatements(storage: Storage): iam.PolicyStatement[] {
       actions: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
       resources: [storage.tenants.tableArn],
     }),
-    // Makes, lists and revokes keys; whose key a request carries the authorizer has said.
+    // Whose key a request carries the authorizer has said, up to five minutes ago. Routes that
+    // change or destroy ask again.
+    readIdentity(storage.identities),
+    // Makes, lists and revokes keys.
     new iam.PolicyStatement({
       sid: "Keys",
       actions: ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
@@ -235,8 +247,10 @@ function receiverStatements(tenants: dynamodb.ITable): iam.PolicyStatement[] {
   ];
 }
 
+/** By the API it asks again whose key a request carries, as ingest does. */
 function requeueStatements(storage: Storage): iam.PolicyStatement[] {
   return [
+    readIdentity(storage.identities),
     new iam.PolicyStatement({
       sid: "Rows",
       actions: ["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:UpdateItem"],
