@@ -25,7 +25,7 @@ signal() {
 }
 
 # The list of packages may be fetched while a mirror changes: three tries.
-install() {
+apt_install() {
     local try
     for try in 1 2 3; do
         apt-get update -q && apt-get install -qy --no-install-recommends \
@@ -65,6 +65,14 @@ configure() {
     posthaste_toml >"$ROOT/etc/posthaste/posthaste.toml"
 }
 
+# The unit shuts link-local addresses; the package's drop-in opens those that a daemon on EC2 needs
+# itself. Taken out beforehand, because the package starts the unit when it is installed.
+open_the_metadata_service() {
+    local folder=$ROOT/etc/systemd/system/posthaste.service.d
+    mkdir -p "$folder"
+    dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/share/posthaste/aws.conf >"$folder/aws.conf"
+}
+
 # Nobody calls the end of an instance into it: a loop asks.
 watch_for_the_end() {
     drain_sh >"$ROOT/usr/local/sbin/posthaste-drain"
@@ -76,19 +84,20 @@ watch_for_the_end() {
 
 main() {
     export DEBIAN_FRONTEND=noninteractive
-    install awscli curl
+    apt_install awscli ca-certificates curl
     INSTANCE=$(metadata instance-id)
     trap 'signal FAILURE' EXIT
     mount_ledger
     aws s3 cp --only-show-errors --region "$REGION" "$PACKAGE" /var/tmp/posthaste.deb
-    # Before the package, whose start would find no configuration.
+    # Before the package, which starts its unit at once.
     configure
-    install /var/tmp/posthaste.deb
-    posthaste check --config /etc/posthaste/posthaste.toml
+    open_the_metadata_service /var/tmp/posthaste.deb
+    apt_install /var/tmp/posthaste.deb
+    posthaste check --config "$ROOT/etc/posthaste/posthaste.toml"
     watch_for_the_end
     systemctl enable posthaste.service
-    # Returns when the daemon has said that it is ready.
-    systemctl restart posthaste.service
+    # Returns when the daemon has said that it is ready, and says so if it did not start before.
+    systemctl start posthaste.service
     trap - EXIT
     signal SUCCESS
 }

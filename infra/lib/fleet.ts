@@ -188,19 +188,11 @@ function daemonStatements(storage: Storage): iam.PolicyStatement[] {
       actions: ["dynamodb:Query"],
       resources: [`${events.tableArn}/index/work`],
     }),
-    // Targets and secrets, and the admin key's hash of the local listener.
+    // Targets and secrets. The admin key of the local listener is in a file of the package's.
     new iam.PolicyStatement({
       sid: "Tenants",
       actions: ["dynamodb:GetItem"],
       resources: [tenants.tableArn],
-    }),
-    new iam.PolicyStatement({
-      sid: "AdminKey",
-      actions: ["dynamodb:UpdateItem"],
-      resources: [tenants.tableArn],
-      conditions: {
-        "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": ["__GLOBAL_CONFIG__"] },
-      },
     }),
     new iam.PolicyStatement({
       sid: "Check",

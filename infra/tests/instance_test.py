@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 DRAIN = Path(__file__).parent.parent / "instance" / "drain.sh"
+AWS_CONF = DRAIN.parent.parent / "systemd" / "aws.conf"
 STATE = "/latest/meta-data/autoscaling/target-lifecycle-state"
 LIMIT_S = 30
 
@@ -28,10 +29,11 @@ case $name in
 findmnt) echo /dev/nvme0n1p1 ;;
 lsblk) [ "$1" = -no ] && echo nvme0n1 || printf '%s\\n' "/dev/nvme0n1 disk" "/dev/nvme0n1p1 part" "$DISKS" ;;
 blkid | mountpoint) exit 1 ;;
+dpkg-deb) tar -C "$PACKAGE_FILES" -c . ;;
 esac
 [ "$name" != "${FAILS-}" ]
 """
-TOOLS = "apt-get aws blkid findmnt lsblk mkfs.ext4 mount mountpoint posthaste systemctl".split()
+TOOLS = "apt-get aws blkid dpkg-deb findmnt lsblk mkfs.ext4 mount mountpoint posthaste systemctl".split()
 
 
 class Metadata(ThreadingHTTPServer):
@@ -107,6 +109,10 @@ class Instance(unittest.TestCase):
         self.root = self.folder / "root"
         for path in ("etc/systemd/system", "usr/local/sbin"):
             (self.root / path).mkdir(parents=True)
+        # What the package brings.
+        self.package = self.folder / "package"
+        (self.package / "usr/share/posthaste").mkdir(parents=True)
+        (self.package / "usr/share/posthaste/aws.conf").write_text(AWS_CONF.read_text())
         (self.root / "etc/fstab").write_text("LABEL=root / ext4 defaults 0 1\n")
 
     def run_script(self, script, metadata, **environment):
@@ -117,6 +123,7 @@ class Instance(unittest.TestCase):
                 "CALLS": str(self.calls),
                 "ROOT": str(self.root),
                 "IMDS": metadata.url,
+                "PACKAGE_FILES": str(self.package),
                 "DISKS": "/dev/nvme1n1 disk",
                 **environment,
             },
@@ -142,13 +149,13 @@ class Instance(unittest.TestCase):
         self.assertEqual(found.returncode, 0, found.stderr)
         words = [" ".join(call.split()[:2]) for call in calls]
         order = [
-            "mkfs.ext4 -q", "mount /var/lib/private/posthaste", "aws s3", "posthaste check",
-            "systemctl enable", "systemctl restart", "aws cloudformation",
+            "mkfs.ext4 -q", "mount /var/lib/private/posthaste", "aws s3", "dpkg-deb --fsys-tarfile",
+            "posthaste check", "systemctl enable", "systemctl start", "aws cloudformation",
         ]  # fmt: skip
         places = [words.index(word) for word in order]
         self.assertEqual(places, sorted(places), calls)
         self.assertIn("mkfs.ext4 -q -L posthaste /dev/nvme1n1", calls)
-        self.assertIn("systemctl restart posthaste.service", calls)
+        self.assertIn("systemctl start posthaste.service", calls)
         self.assertEqual(words.count("aws cloudformation"), 1)
         self.assertRegex(
             calls[-1],
@@ -164,6 +171,11 @@ class Instance(unittest.TestCase):
         script = self.root / "usr/local/sbin/posthaste-drain"
         self.assertEqual(script.read_text().strip(), DRAIN.read_text().strip())
         self.assertTrue(os.access(script, os.X_OK))
+
+    def test_the_daemon_reaches_its_credentials(self):
+        self.boot()
+        drop_in = self.file("etc/systemd/system/posthaste.service.d/aws.conf")
+        self.assertRegex(drop_in, r"(?m)^IPAddressAllow=.*\b169\.254\.169\.254\b")
 
     def test_the_configuration_names_this_instance(self):
         self.boot()
