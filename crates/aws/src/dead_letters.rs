@@ -39,7 +39,7 @@ const SEGMENTS: usize = 4;
 pub struct DynamoDeadLetters {
     client: Client,
     table: Resource,
-    requeuer: Requeuer,
+    pub(crate) requeuer: Requeuer,
 }
 
 impl DynamoDeadLetters {
@@ -51,7 +51,7 @@ impl DynamoDeadLetters {
     }
 
     /// The oldest dead rows after a key, at most `max`.
-    async fn dead_rows(
+    pub(crate) async fn dead_rows(
         &self,
         scope: &Scope,
         after: Option<RowKey>,
