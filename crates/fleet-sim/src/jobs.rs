@@ -43,7 +43,7 @@ impl Disk {
     fn change(&mut self, ms: u64, change: JobChange) {
         let key = match &change {
             JobChange::Put(job) => job.key.clone(),
-            JobChange::Remove(key) => key.clone(),
+            JobChange::End(key, _) | JobChange::Remove(key) => key.clone(),
         };
         let before = self.job(&key);
         self.undo.push_back((ms, key, before));
@@ -67,10 +67,11 @@ impl Disk {
         while self.undo.back().is_some_and(|(at, ..)| *at >= ms) {
             let Some((_, key, before)) = self.undo.pop_back() else { break };
             lost.push(key.clone());
-            self.put(match before {
-                Some(job) => JobChange::Put(Box::new(job)),
-                None => JobChange::Remove(key),
-            });
+            // Of a later round too: this disk has never heard of it.
+            self.put(JobChange::Remove(key));
+            if let Some(job) = before {
+                self.put(JobChange::Put(Box::new(job)));
+            }
         }
         lost.sort();
         lost.dedup();
@@ -182,14 +183,10 @@ impl JobStore for DiskPort {
         self.take_time().await;
         let ms = self.world.ms();
         for change in changes {
-            let (key, is_unwritten) = match &change {
-                JobChange::Put(job) => {
-                    (job.key.clone(), matches!(job.state, JobState::Unwritten(_)))
-                }
-                JobChange::Remove(key) => (key.clone(), false),
+            let key = match &change {
+                JobChange::Put(job) => job.key.clone(),
+                JobChange::End(key, _) | JobChange::Remove(key) => key.clone(),
             };
-            let key = RowKey { tenant: key.tenant, event: key.event };
-            self.world.lock().judge.note_unwritten(self.daemon, key, is_unwritten);
             let change = match change {
                 JobChange::Put(mut job) if self.world.has(Mutant::ForgetEpochs) => {
                     job.epoch = 0;
@@ -197,7 +194,14 @@ impl JobStore for DiskPort {
                 }
                 change => change,
             };
-            self.lock().change(ms, change);
+            // Not what was asked for: what comes late for its round changes nothing.
+            let is_unwritten = {
+                let mut disk = self.lock();
+                disk.change(ms, change);
+                disk.job(&key).is_some_and(|job| matches!(job.state, JobState::Unwritten(_)))
+            };
+            let key = RowKey { tenant: key.tenant, event: key.event };
+            self.world.lock().judge.note_unwritten(self.daemon, key, is_unwritten);
         }
         self.take_time().await;
         Ok(())

@@ -69,9 +69,12 @@ pub enum JobState {
 /// One change of the store of jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobChange {
-    /// This is the job of its delivery now, whatever was before.
+    /// This is the job of its delivery now, unless there is one of a later round: what comes late
+    /// says nothing about a round that has begun since.
     Put(Box<Job>),
-    /// There is no job of this delivery any more.
+    /// There is no job of this delivery any more that is of this round, or of an earlier one.
+    End(DeliveryKey, u32),
+    /// There is no job of this delivery any more, of whatever round.
     Remove(DeliveryKey),
 }
 

@@ -26,7 +26,7 @@ impl Writer {
         for change in &changes {
             let key = match change {
                 JobChange::Put(job) => &job.key,
-                JobChange::Remove(key) => key,
+                JobChange::End(key, _) | JobChange::Remove(key) => key,
             };
             let name = keys::job(key);
             let before = self.job_row(key, &name, batch)?;
@@ -38,9 +38,14 @@ impl Writer {
                 Some(now) => now?,
                 None => before,
             };
+            let later = |round| before.as_ref().is_some_and(|before| before.round > round);
             match change {
+                JobChange::Put(job) if later(job.round) => {}
+                JobChange::End(_, round) if later(round) => {}
                 JobChange::Put(job) => self.put_job(&name, *job, before.as_ref(), batch),
-                JobChange::Remove(key) => self.remove_job(&key, &name, before.as_ref(), batch),
+                JobChange::End(key, _) | JobChange::Remove(key) => {
+                    self.remove_job(&key, &name, before.as_ref(), batch);
+                }
             }
         }
         batch.needs_sync = true;

@@ -45,10 +45,13 @@ impl JobStore for MemoryJobs {
     async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError> {
         let mut jobs = self.lock();
         for change in changes {
+            let later = |key: &DeliveryKey, round| jobs.get(key).is_some_and(|it| it.round > round);
             match change {
-                JobChange::Put(job) => jobs.insert(job.key.clone(), *job),
-                JobChange::Remove(key) => jobs.remove(&key),
-            };
+                JobChange::Put(job) if later(&job.key, job.round) => {}
+                JobChange::End(key, round) if later(&key, round) => {}
+                JobChange::Put(job) => drop(jobs.insert(job.key.clone(), *job)),
+                JobChange::End(key, _) | JobChange::Remove(key) => drop(jobs.remove(&key)),
+            }
         }
         Ok(())
     }

@@ -57,6 +57,20 @@ const CAUGHT: &[(Fault, &[&str])] = &[
         &["changing::a_put_takes_the_place_of_what_was", "waiting::a_timer_moves_with_its_job"],
     ),
     (
+        Fault::EarlierRoundWins,
+        &[
+            "changing::an_earlier_round_says_nothing_about_a_later_one",
+            "random::histories_of_jobs_agree_with_the_reference",
+        ],
+    ),
+    (
+        Fault::EarlierRoundEnds,
+        &[
+            "changing::an_earlier_round_says_nothing_about_a_later_one",
+            "random::histories_of_jobs_agree_with_the_reference",
+        ],
+    ),
+    (
         Fault::RemoveForgotten,
         &["changing::a_removed_job_is_gone_from_every_view", "changing::a_job_can_come_again"],
     ),

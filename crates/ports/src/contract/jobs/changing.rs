@@ -9,8 +9,8 @@ use super::JobFixture;
 use super::samples::{
     cut_off, delivery, dying, job, keys, one_of_each, owed, put, unsent, waiting,
 };
-use crate::JobChange;
 use crate::contract::samples::{ALL_SHARDS, PLENTY, after};
+use crate::{JobChange, JobState};
 
 /// Changes that are made at the same time in one check.
 const AT_ONCE: u64 = 64;
@@ -25,18 +25,51 @@ pub(super) async fn a_job_is_as_it_was_put(f: &mut JobFixture) {
     }
 }
 
-/// Whatever a job was, it is what was put last.
+/// Whatever a job was, in its round or an earlier one, it is what was put last.
 pub(super) async fn a_put_takes_the_place_of_what_was(f: &mut JobFixture) {
     let states = [dying(), waiting(after(10)), cut_off(after(20)), unsent(1).state];
     for before in &states {
         for now in &states {
-            f.put(&[job(1, before.clone())]).await;
+            for later in [0, 1] {
+                let first = job(1, before.clone());
+                f.put_one(&first).await;
+                f.later().await;
+                let mut next = job(1, now.clone());
+                next.round += later;
+                f.put_one(&next).await;
+                f.later().await;
+                assert_eq!(f.job(&next.key).await.as_ref(), Some(&next));
+                f.remove(std::slice::from_ref(&first.key)).await;
+            }
+        }
+    }
+}
+
+/// For all states of both: what is put or ended for an earlier round leaves a job as it is, and is
+/// found nowhere; what is ended for its own round, or a later one, is gone.
+pub(super) async fn an_earlier_round_says_nothing_about_a_later_one(f: &mut JobFixture) {
+    let states = [dying(), waiting(after(10)), cut_off(after(20)), unsent(1).state];
+    for late in &states {
+        for state in &states {
+            let (earlier, mut stands) = (job(1, late.clone()), job(1, state.clone()));
+            stands.round += 1;
+            let key = stands.key.clone();
+            f.put_one(&stands).await;
             f.later().await;
-            let mut next = job(1, now.clone());
-            next.round += 1;
-            f.put_one(&next).await;
+            f.apply(vec![put(&earlier), JobChange::End(key.clone(), earlier.round)]).await;
             f.later().await;
-            assert_eq!(f.job(&next.key).await.as_ref(), Some(&next));
+            assert_eq!(f.job(&key).await.as_ref(), Some(&stands));
+            // The same within one call.
+            f.remove(std::slice::from_ref(&key)).await;
+            f.apply(vec![put(&stands), put(&earlier)]).await;
+            assert_eq!(f.job(&key).await.as_ref(), Some(&stands));
+            let found = f.timer_pages(ALL_SHARDS, Timestamp::MAX, PLENTY).await.len()
+                + f.outbox_pages(PLENTY).await.len();
+            assert_eq!(found, usize::from(!matches!(state, JobState::CutOff { .. })));
+            let round = stands.round + u32::from(late == state);
+            f.apply(vec![JobChange::End(key.clone(), round)]).await;
+            f.later().await;
+            assert_eq!(f.job(&key).await, None);
         }
     }
 }

@@ -9,6 +9,7 @@ macro_rules! job_contract_facts {
             changing {
                 a_job_is_as_it_was_put
                 a_put_takes_the_place_of_what_was
+                an_earlier_round_says_nothing_about_a_later_one
                 a_removed_job_is_gone_from_every_view
                 a_job_can_come_again
                 changes_take_effect_in_order

@@ -67,12 +67,18 @@ fn draw_changes(chance: &mut Chance) -> Vec<JobChange> {
     (0..=chance.below(5))
         .map(|_| {
             let key = chance.pick(&keys).clone();
-            if chance.percent(25) {
-                return JobChange::Remove(key);
+            match chance.below(8) {
+                0 => return JobChange::Remove(key),
+                1 => return JobChange::End(key, draw_round(chance)),
+                _ => {}
             }
             JobChange::Put(Box::new(draw_job(key, chance)))
         })
         .collect()
+}
+
+fn draw_round(chance: &mut Chance) -> u32 {
+    u32::try_from(chance.below(3)).expect("small")
 }
 
 fn draw_job(key: DeliveryKey, chance: &mut Chance) -> Job {
@@ -86,7 +92,7 @@ fn draw_job(key: DeliveryKey, chance: &mut Chance) -> Job {
         _ => cut_off(time),
     };
     let mut job = job_of(key, state);
-    job.round = u32::try_from(chance.below(3)).expect("small");
+    job.round = draw_round(chance);
     job.interrupted = u8::try_from(chance.below(3)).expect("small");
     job.shard_key = u32::try_from(chance.below(4)).expect("small");
     match chance.below(4) {
@@ -100,12 +106,13 @@ fn draw_job(key: DeliveryKey, chance: &mut Chance) -> Job {
 fn describe(change: &JobChange) -> String {
     match change {
         JobChange::Remove(key) => format!("remove {key:?}"),
+        JobChange::End(key, round) => format!("end {key:?} {round}"),
         JobChange::Put(job) => {
             let state = match &job.state {
                 JobState::Unwritten(settlement) => format!("unwritten {:?}", settlement.resolution),
                 other => format!("{other:?}"),
             };
-            format!("put {:?} {state}", job.key)
+            format!("put {:?} {} {state}", job.key, job.round)
         }
     }
 }

@@ -29,7 +29,7 @@ macro_rules! faults {
 }
 
 faults! {
-    PutKeepsTheFirst RemoveForgotten RemovedForGood ChangesReversed AnswersReversed
+    PutKeepsTheFirst EarlierRoundWins EarlierRoundEnds RemoveForgotten RemovedForGood ChangesReversed AnswersReversed
     EndpointIgnored PayloadIsText PayloadStays NothingEmptiesAll ChangesRace
     InterruptionsForgotten NewestTimerFirst UntilExclusive FromInclusive FromIgnoresDelivery
     FullPageGoesOn TimersFrom2000 ShardIgnored FormerTimerStays WatermarkOnlyRises OutboxIsTimers
@@ -190,7 +190,16 @@ impl JobStore for FaultyJobs {
         };
         for change in changes {
             let change = match change {
-                JobChange::Put(job) => self.put(*job).await,
+                JobChange::Put(job) => {
+                    if self.is(Fault::EarlierRoundWins) {
+                        self.inner.apply(vec![JobChange::Remove(job.key.clone())]).await?;
+                    }
+                    self.put(*job).await
+                }
+                JobChange::End(key, _) if self.is(Fault::EarlierRoundEnds) => {
+                    Some(JobChange::Remove(key))
+                }
+                JobChange::End(key, round) => Some(JobChange::End(key, round)),
                 JobChange::Remove(_) if self.is(Fault::RemoveForgotten) => None,
                 JobChange::Remove(mut key) => {
                     self.memory.lock().expect("nobody panicked").removed.push(key.clone());
