@@ -93,7 +93,9 @@ main() {
     configure
     open_the_metadata_service /var/tmp/posthaste.deb
     apt_install /var/tmp/posthaste.deb
-    posthaste check --config "$ROOT/etc/posthaste/posthaste.toml"
+    # Whether the role may do what a daemon does with queues and tables, one line each.
+    POSTHASTE_DATA_DIR=/var/lib/posthaste \
+        posthaste check --env --config "$ROOT/etc/posthaste/posthaste.toml"
     watch_for_the_end
     systemctl enable posthaste.service
     # Returns when the daemon has said that it is ready, and says so if it did not start before.
