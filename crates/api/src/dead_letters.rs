@@ -9,7 +9,8 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use posthaste_ports::{DeadLetter, Scope};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::answer;
@@ -93,11 +94,20 @@ pub(crate) struct MessageAttributes {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RequeueRequest {
     /// Events in one durable step.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 10, default = 10)]
     batch_size: Option<u32>,
     /// Events in all.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     max_messages: Option<u32>,
+}
+
+/// JSON has one kind of numbers: `10.0` is the integer 10, as the schema has it.
+fn whole<'d, D: Deserializer<'d>>(source: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(source)? else { return Ok(None) };
+    let digits = number.to_string();
+    digits.parse().map(Some).map_err(|_| D::Error::custom("wanted are whole numbers"))
 }
 
 /// What came of a requeue.

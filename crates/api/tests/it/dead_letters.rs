@@ -118,7 +118,7 @@ async fn a_requeue_takes_the_oldest_up_to_its_limits() {
     let world = World::new();
     let tenant = world.tenant("acme").await;
     let ids = dead(&world, &tenant, 12).await;
-    let first = requeue(&world, &tenant.key, "{\"batchSize\":2,\"maxMessages\":5}").await;
+    let first = requeue(&world, &tenant.key, "{\"batchSize\":2,\"maxMessages\":5.0}").await;
     assert_eq!(first.json(), json!({"requeued": 5, "failed": 0}));
     for (n, event) in ids.iter().enumerate() {
         let expected = if n < 5 { "PENDING" } else { "DLQ" };
@@ -194,7 +194,8 @@ async fn a_requeue_that_is_not_lawful_moves_nothing() {
         ("{\"batchSize\":1.5}", 422),
         ("{\"maxMessages\":0}", 400),
         ("{\"maxMessages\":1001}", 400),
-        ("{\"maxMessages\":1e9}", 422),
+        ("{\"maxMessages\":1e9}", 400),
+        ("{\"maxMessages\":1e300}", 422),
         ("{\"maxmessages\":1}", 422),
         ("{\"tenantId\":\"other\"}", 422),
         ("{\"batchSize\":1,\"batchSize\":1}", 422),
