@@ -18,7 +18,8 @@ pub enum Settled {
     /// Durable (or, for a delivered mark, on its way: losing it in a crash costs a duplicate).
     Settled,
     /// The outcome was dropped: the store holds another round or a final status, or it does not
-    /// hold the delivery in the way that the settlement says, or not at all.
+    /// hold the delivery in the way that the settlement says, or with another number of attempts,
+    /// or not at all.
     Superseded,
 }
 

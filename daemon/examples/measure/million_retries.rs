@@ -195,7 +195,7 @@ async fn fill(
                 endpoint: EndpointId::DEFAULT,
             },
             round: 0,
-            attempts: 1,
+            attempts: 0,
             owed_as: OwedAs::Fresh,
             interrupted: 0,
             at: Timestamp::from_millis(accepted),

@@ -58,10 +58,12 @@ impl RowsJournal {
         let read = self.rows.read(std::slice::from_ref(&key)).await?.remove(0);
         let Some(row) = read.map(|stored| stored.row) else { return Ok(Settled::Superseded) };
         let held = owed(key.clone(), &row);
+        let made = u32::from(settlement.attempt.is_some());
         let follows = held.is_some_and(|held| {
             held.key == settlement.key
                 && held.round == settlement.round
                 && held.owed_as == settlement.owed_as
+                && held.attempts + made == settlement.attempts
         });
         if !follows {
             return Ok(Settled::Superseded);

@@ -68,10 +68,13 @@ impl Writer {
             settlement;
         let name = keys::event(&key.tenant, key.event);
         let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
+        let made = u32::from(attempt.is_some());
         let follows = |row: &EventRow| {
             key.endpoint == EndpointId::DEFAULT
                 && row.round == round
                 && row.standing.owed_as() == Some(owed_as)
+                // A retry may be due at the very time of the one before.
+                && row.attempts.saturating_add(made) == attempts
         };
         let Some(row) = row.filter(follows) else { return Ok(Settled::Superseded) };
         let settings = &self.shared.settings;

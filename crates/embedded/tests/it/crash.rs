@@ -214,6 +214,7 @@ async fn live(ledger: &Ledger, told: &Told, n: u64) {
         let mut settlement = outcome(id, resolution);
         settlement.round = owed.round;
         settlement.owed_as = owed.owed_as;
+        settlement.attempts = owed.attempts + 1;
         told.tell(id, "asked");
         ledger.settle(vec![settlement]).await.expect("settled");
         told.tell(id, state);

@@ -58,6 +58,7 @@ macro_rules! contract_facts {
                 an_outcome_of_nothing_is_dropped
                 an_outcome_of_what_is_owed_otherwise_is_dropped
                 the_same_outcome_twice_counts_once
+                only_the_next_attempt_has_an_outcome
                 a_batch_is_settled_in_order
                 the_log_keeps_every_attempt_whole
                 an_outcome_without_an_attempt_logs_none

@@ -45,6 +45,9 @@ impl fmt::Debug for Stores {
     }
 }
 
+/// Random histories of one fact.
+const HISTORIES: u64 = 50;
+
 /// One store of an adapter under test, from its creation to its end.
 #[async_trait]
 pub trait Subject: Send + 'static {
@@ -54,6 +57,11 @@ pub trait Subject: Send + 'static {
 
     /// Closes the store cleanly. Every [`Stores`] that was handed out has been dropped.
     async fn close(&mut self) {}
+
+    /// How many random histories one fact plays: fewer where each call is slow.
+    fn histories(&self) -> u64 {
+        HISTORIES
+    }
 }
 
 /// How often a store is closed and opened again while a fact is checked.
@@ -92,6 +100,12 @@ impl Fixture {
             self.subject.close().await;
             self.stores = Some(self.subject.open(Arc::clone(&self.sink) as _).await);
         }
+    }
+
+    /// How many random histories are to be played.
+    #[must_use]
+    pub fn histories(&self) -> u64 {
+        self.subject.histories()
     }
 
     /// Closes the store.

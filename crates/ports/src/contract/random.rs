@@ -28,8 +28,6 @@ use crate::chance::Chance;
 use crate::memory::{MemoryStore, RecordingSink};
 use crate::{Arrival, Scope};
 
-/// Histories of one fact; there are four such facts.
-const HISTORIES: u64 = 50;
 /// Steps of one history.
 const STEPS: usize = 40;
 /// After how many steps everything that can be read is compared; after the others, what is owed.
@@ -68,7 +66,7 @@ async fn play(f: &mut Fixture, seed: u64, weights: Weights) {
     let store = MemoryStore::new(Arc::clone(&sink) as _);
     let model = Model { stores: Stores::of(Arc::new(store)), sink };
     let mut now = START;
-    for number in 0..HISTORIES {
+    for number in 0..f.histories() {
         let chance = Chance::new(seed, number);
         let mut history = History { number, told: Vec::new(), drawer: Drawer::new(chance, now) };
         history.play(f, &model, weights).await;

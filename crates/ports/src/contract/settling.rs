@@ -180,6 +180,27 @@ pub(super) async fn the_same_outcome_twice_counts_once(f: &mut Fixture) {
     }
 }
 
+/// For all outcomes but that of the next attempt: dropped, even where the retry that it ended in is
+/// due at the very time of the one before.
+pub(super) async fn only_the_next_attempt_has_an_outcome(f: &mut Fixture) {
+    let acme = f.tenant("acme").await;
+    let (mut owed, due) = (fresh(&acme, f.post(&acme, START).await, 0), after(HOUR));
+    f.resolve(&owed, after(1), retry_at(due)).await;
+    owed = waiting(&owed, due);
+    f.resolve(&owed, after(2), retry_at(due)).await;
+    f.later().await;
+    for attempts in [0, 1, 3, 9] {
+        for resolution in RESOLUTIONS {
+            let other = Owed { attempts, ..waiting(&owed, due) };
+            f.refuses(settlement(&other, after(3), resolution)).await;
+            let uncounted = settlement(&owed, after(3), resolution);
+            f.refuses(Settlement { attempts, attempt: None, ..uncounted }).await;
+        }
+    }
+    assert_eq!(f.owed(&acme).await, [waiting(&owed, due)]);
+    f.resolve(&waiting(&owed, due), after(4), DELIVERED).await;
+}
+
 /// For all batches: one answer for each, in order, and each sees what those before it have done.
 pub(super) async fn a_batch_is_settled_in_order(f: &mut Fixture) {
     let acme = f.tenant("acme").await;

@@ -93,8 +93,10 @@ impl Row {
 
     /// Takes in an outcome, or drops it where it does not follow from where the event stands.
     pub(super) fn settle(&mut self, settlement: Settlement) -> Settled {
-        let follows =
-            self.round == settlement.round && self.standing.owed_as() == Some(settlement.owed_as);
+        let made = u32::from(settlement.attempt.is_some());
+        let follows = self.round == settlement.round
+            && self.standing.owed_as() == Some(settlement.owed_as)
+            && self.attempts.saturating_add(made) == settlement.attempts;
         if !follows {
             return Settled::Superseded;
         }

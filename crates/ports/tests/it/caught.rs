@@ -132,6 +132,7 @@ pub(crate) const CAUGHT: &[(Fault, &[&str])] = &[
             "settling::the_same_outcome_twice_counts_once",
         ],
     ),
+    (Fault::AttemptsIgnored, &["settling::only_the_next_attempt_has_an_outcome"]),
     (Fault::FinalReopened, &["settling::a_final_status_is_final"]),
     (Fault::ForeignSettled, &["settling::an_outcome_of_nothing_is_dropped"]),
     (Fault::EndpointIgnored, &["settling::an_outcome_of_nothing_is_dropped"]),

@@ -90,6 +90,7 @@ pub(crate) enum Fault {
     DueTimeMoved,
     RoundIgnored,
     OwedAsIgnored,
+    AttemptsIgnored,
     FinalReopened,
     ForeignSettled,
     EndpointIgnored,

@@ -41,8 +41,17 @@ impl Faulty {
                 if let Some(owed) = self.really_owed(&outcome.key).await {
                     match self.fault {
                         Fault::RoundIgnored => outcome.round = owed.round,
-                        _ => outcome.owed_as = owed.owed_as,
+                        // The count would give it away.
+                        _ => {
+                            outcome.owed_as = owed.owed_as;
+                            outcome.attempts = owed.attempts + u32::from(outcome.attempt.is_some());
+                        }
                     }
+                }
+            }
+            (Fault::AttemptsIgnored, _) => {
+                if let Some(owed) = self.really_owed(&outcome.key).await {
+                    outcome.attempts = owed.attempts + u32::from(outcome.attempt.is_some());
                 }
             }
             (Fault::FinalReopened, _) => {
