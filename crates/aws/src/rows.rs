@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use posthaste_domain::{RowChange, RowKey, RowWrite, Timestamp};
-use posthaste_ports::{PortError, Rows, StoredEvent, Written};
+use posthaste_ports::{PortError, Readable, Rows, StoredEvent, Written};
 
 use crate::error::Call;
 use crate::item::{self, Edit, Item, NewItems, name};
@@ -130,7 +130,7 @@ impl DynamoRows {
                     going.push((index, write));
                     answers.push(Err(PortError::Transient("not written yet".to_owned())));
                 }
-                Err(error) => answers.push(Err(error.into())),
+                Err(error) => answers.push(Err(passing(error.into()))),
             }
         }
         (going, answers)
@@ -144,15 +144,24 @@ impl DynamoRows {
         }
     }
 
-    /// What an answer says about the row.
+    /// What an answer says about the row. What is refused for another reason than the row itself
+    /// is not the row's fault, so it is told as something that passes.
     fn written(&self, answer: Answer) -> Result<Written, PortError> {
-        let old = match answer? {
+        let old = match answer.map_err(passing)? {
             Executed::Done => return Ok(Written::Done),
             Executed::Refused(old) => old,
         };
         let row = old.as_ref().map(item::row).transpose();
         let row = row.map_err(|reason| self.call("dynamodb:UpdateItem").unreadable(reason));
         Ok(Written::Refused(row?))
+    }
+}
+
+/// The same as something that passes.
+fn passing(error: PortError) -> PortError {
+    match error {
+        PortError::Permanent(line) => PortError::Transient(line),
+        error => error,
     }
 }
 
@@ -191,6 +200,10 @@ impl Rows for DynamoRows {
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
+        self.read_each(keys).await?.into_iter().collect()
+    }
+
+    async fn read_each(&self, keys: &[RowKey]) -> Result<Vec<Readable>, PortError> {
         let call = self.call("dynamodb:BatchGetItem");
         let mut wanted: Vec<_> = keys.to_vec();
         wanted.sort_unstable();
@@ -201,16 +214,23 @@ impl Rows for DynamoRows {
             &wanted.iter().map(item::row_key).collect::<Vec<_>>(),
         )
         .await?;
-        let mut found: HashMap<RowKey, StoredEvent> = HashMap::with_capacity(items.len());
+        let mut found: HashMap<RowKey, Result<StoredEvent, PortError>> =
+            HashMap::with_capacity(items.len());
         let mut bodies = Vec::new();
         for item in &items {
             let Some(key) = item::key_of(item) else { continue };
-            let row = item::row(item).map_err(|reason| call.unreadable(reason))?;
+            let row = match item::row(item) {
+                Ok(row) => row,
+                Err(reason) => {
+                    found.insert(key, Err(call.unreadable(reason).into()));
+                    continue;
+                }
+            };
             let payload = item::payload(item);
             if payload.is_none() {
                 bodies.push(key.clone());
             }
-            found.insert(key, StoredEvent { row, payload });
+            found.insert(key, Ok(StoredEvent { row, payload }));
         }
         let held = reading::items(
             &self.client,
@@ -228,11 +248,11 @@ impl Rows for DynamoRows {
             .collect();
         for key in bodies {
             let body = (key.tenant.as_str().to_owned(), item::body_sort_key(&key));
-            if let (Some(event), Some(payload)) = (found.get_mut(&key), held.remove(&body)) {
+            if let (Some(Ok(event)), Some(payload)) = (found.get_mut(&key), held.remove(&body)) {
                 event.payload = Some(payload);
             }
         }
-        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| found.get(key).cloned().transpose()).collect())
     }
 
     async fn owed(

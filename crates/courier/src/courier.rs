@@ -6,6 +6,7 @@ use std::time::Duration;
 use posthaste_domain::{DeliveryKey, EndpointId, RowKey, TenantId, Timestamp};
 use posthaste_ports::{
     ArrivalSink, Job, JobState, JobStore, PortError, QUEUE_BATCH_MAX, Queue, Rows, TenantStore,
+    Written,
 };
 use posthaste_protocol::{Local, Owner};
 use tokio::sync::Notify;
@@ -14,7 +15,7 @@ use crate::batcher::Batcher;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::dying::Dead;
-use crate::health::Health;
+use crate::health::{Health, Part};
 use crate::held::HeldTable;
 use crate::outcomes::Outcome;
 use crate::polls::Polls;
@@ -59,6 +60,8 @@ pub struct Courier {
     pub(crate) ports: Ports,
     pub(crate) settings: Settings,
     held: Mutex<HeldTable>,
+    /// What was taken over since the last sweep.
+    pub(crate) taken_over: Mutex<Vec<DeliveryKey>>,
     /// Rings when there may be room for more messages.
     pub(crate) room: Notify,
     pub(crate) polls: Polls,
@@ -77,6 +80,7 @@ impl Courier {
         let linger = Duration::from_millis(settings.linger_ms);
         Self {
             held: Mutex::default(),
+            taken_over: Mutex::default(),
             room: Notify::new(),
             polls: Polls::new(settings.intake_polls),
             outcomes: Batcher::new(settings.row_batch_max, linger),
@@ -122,6 +126,21 @@ impl Courier {
         Owner { instance: &self.settings.instance, epoch }
     }
 
+    /// Tells of a row that makes no sense. The port says so of one row alone, and of none that only
+    /// cannot be reached.
+    pub(crate) fn report_unreadable(&self, key: &RowKey, error: &PortError) {
+        self.counters.unreadable.add(1);
+        let (tenant, event) = (&key.tenant, key.event);
+        tracing::error!(%tenant, %event, %error, "a row makes no sense, mend it or remove it");
+    }
+
+    /// Notes whether rows can be written; a row that makes no sense says nothing about that.
+    pub(crate) fn note_write(&self, answer: &Result<Written, PortError>) {
+        if !matches!(answer, Err(PortError::Permanent(_))) {
+            self.health.note(Part::Writing, answer);
+        }
+    }
+
     /// What is known here about a delivery whose job is this. A delivery that was held for longer
     /// than its message was hidden is known no more: another daemon may have attempted it, so its
     /// row has to be read.
@@ -152,8 +171,9 @@ impl Courier {
     /// Where it cannot be read. No guess: a shard reads all that is held of its tenants,
     /// so that a tenant in two shards is delivered to by both.
     pub(crate) async fn shard_key(&self, tenant: &TenantId) -> Result<u32, PortError> {
-        let record = self.ports.tenants.tenant(tenant).await?;
-        Ok(record.map_or(0, |record| record.shard_key))
+        let record = self.ports.tenants.tenant(tenant).await;
+        self.health.note(Part::Tenants, &record);
+        Ok(record?.map_or(0, |record| record.shard_key))
     }
 }
 

@@ -82,10 +82,15 @@ impl Courier {
         debug_assert_eq!(answers.len(), sent.len());
         let (mut again, mut removed) = (Vec::new(), Vec::new());
         for (dead, answer) in sent.into_iter().zip(answers) {
-            self.health.note(Part::Writing, &answer);
+            self.note_write(&answer);
             let answer = match &answer {
                 Ok(Written::Done) => Answer::Done,
                 Ok(Written::Refused(row)) => Answer::Refused(row.as_ref()),
+                Err(error @ PortError::Permanent(_)) => {
+                    self.report_unreadable(&row_key(&dead.job.key), error);
+                    removed.push((dead.job.key, dead.job.round));
+                    continue;
+                }
                 Err(_) => {
                     again.push(dead);
                     continue;
@@ -104,21 +109,8 @@ impl Courier {
     /// Removes the jobs of these rounds. A later round's stays: where the answer to the last write
     /// was lost, somebody may have begun it and this instance taken it meanwhile.
     pub(crate) async fn forget_rounds(&self, ended: Vec<(DeliveryKey, u32)>) {
-        if ended.is_empty() {
-            return;
-        }
-        let keys: Vec<DeliveryKey> = ended.iter().map(|(key, _)| key.clone()).collect();
-        let jobs = match self.ports.jobs.jobs(&keys).await {
-            Ok(jobs) => jobs,
-            Err(error) => {
-                tracing::warn!(%error, "jobs not removed; they are replayed at the next start");
-                return;
-            }
-        };
-        let of_round = ended.into_iter().zip(jobs).filter_map(|((key, round), job)| {
-            job.is_some_and(|job| job.round <= round).then_some(JobChange::Remove(key))
-        });
-        self.forget(of_round.collect()).await;
+        self.forget(ended.into_iter().map(|(key, round)| JobChange::End(key, round)).collect())
+            .await;
     }
 
     /// Removes jobs. Where that fails they are replayed at the next start, to no effect.

@@ -14,6 +14,7 @@ pub(crate) enum Part {
     Deleting,
     DeadLettering,
     Sweeping,
+    Tenants,
 }
 
 impl Part {
@@ -24,7 +25,14 @@ impl Part {
             Self::Deleting => "cannot delete or hide messages",
             Self::DeadLettering => "cannot send to the DLQ",
             Self::Sweeping => "cannot sweep",
+            Self::Tenants => "cannot read tenants",
         }
+    }
+
+    /// Whether nothing works while this does not. One tenant's record may make no sense, which is
+    /// told to the log, and is no reason to take the instance for ill.
+    const fn is_vital(self) -> bool {
+        !matches!(self, Self::Tenants)
     }
 }
 
@@ -56,7 +64,8 @@ impl Health {
 
     pub(crate) fn ailments(&self) -> Vec<String> {
         let ill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ill.iter().map(|(part, error)| format!("{}: {error}", part.doing())).collect()
+        let vital = ill.iter().filter(|(part, _)| part.is_vital());
+        vital.map(|(part, error)| format!("{}: {error}", part.doing())).collect()
     }
 }
 
@@ -69,6 +78,7 @@ mod tests {
         let health = Health::default();
         health.failed(Part::Writing, &PortError::Transient("refused".to_owned()));
         assert_eq!(health.ailments(), ["cannot write rows: store unavailable: refused"]);
+        health.failed(Part::Tenants, &PortError::Permanent("denied".to_owned()));
         health.note(Part::Receiving, &Ok(()));
         assert_eq!(health.ailments().len(), 1);
         health.note(Part::Writing, &Ok(()));

@@ -230,10 +230,18 @@ impl Courier {
         }
         let keys: Vec<RowKey> = unsure.iter().map(|(it, _)| it.event.key.clone()).collect();
         self.counters.rows_read.add(keys.len());
-        let rows = self.ports.rows.read(&keys).await?;
+        let rows = self.ports.rows.read_each(&keys).await?;
         let (mut fresh, mut claims, mut strays) = (Vec::new(), Vec::new(), Vec::new());
         let now = self.now();
         for ((mut it, cut_off), stored) in unsure.into_iter().zip(rows) {
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(error) => {
+                    self.report_unreadable(&it.event.key, &error);
+                    strays.push((it.message, error.to_string()));
+                    continue;
+                }
+            };
             let row = stored.as_ref().map(|stored| &stored.row);
             let me = &self.settings.instance;
             match after_read(&it.arriving, &it.event.key, row, me, now) {
@@ -333,6 +341,7 @@ impl Courier {
             return 0;
         }
         self.counters.claimed.add(adopted);
+        self.remember_taken_over(&jobs);
         let (waiting, dying): (Vec<Job>, Vec<Job>) =
             jobs.into_iter().partition(|job| matches!(job.state, JobState::Waiting { .. }));
         self.dying.push(dying.into_iter().filter_map(Dead::new));

@@ -10,8 +10,8 @@ use posthaste_domain::{
     TimerPosition, Timestamp,
 };
 use posthaste_ports::{
-    Backlog, Job, JobChange, JobState, Journal, OwedEndpoint, PortError, Settled, ShardSpec,
-    TimerPage,
+    Backlog, Job, JobChange, JobState, Journal, OwedEndpoint, PortError, Receipt, Settled,
+    ShardSpec, TimerPage,
 };
 
 use crate::courier::{Courier, row_key};
@@ -50,8 +50,17 @@ impl Journal for Courier {
         }
         let rows: Vec<RowKey> = missing.iter().map(|at| row_key(&keys[*at])).collect();
         self.counters.rows_read.add(rows.len());
-        let read = self.ports.rows.read(&rows).await.map_err(passing)?;
+        let read = self.ports.rows.read_each(&rows).await.map_err(passing)?;
         for (at, stored) in missing.into_iter().zip(read) {
+            let stored = match stored {
+                Ok(stored) => stored,
+                // Nothing can be written to such a row. Its message comes again and is put aside.
+                Err(error) => {
+                    self.report_unreadable(&row_key(&keys[at]), &error);
+                    drop(self.withdraw(&keys[at]).await);
+                    continue;
+                }
+            };
             let is_gone = stored.is_none();
             payloads[at] = stored.and_then(|stored| stored.payload);
             if is_gone {
@@ -99,14 +108,20 @@ impl Courier {
 
     /// The event is gone from the table, so nothing is owed.
     async fn let_go(&self, key: &DeliveryKey) {
+        let receipt = self.withdraw(key).await;
+        self.release(receipt);
+    }
+
+    /// Forgets a delivery here; gives the receipt of its message, if that is held.
+    async fn withdraw(&self, key: &DeliveryKey) -> Option<Receipt> {
         let held = {
             let mut held = self.held();
             let round = held.get(key).map(|held| held.round);
             round.and_then(|round| held.remove(key, round))
         };
         self.room.notify_waiters();
-        self.release(held.map(|held| held.receipt));
         self.forget(vec![JobChange::Remove(key.clone())]).await;
+        held.map(|held| held.receipt)
     }
 
     /// The row is there, and what it was to deliver is not: it can only be dead-lettered. The

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use posthaste_domain::{DeliveryKey, EventStatus, Resolution, RowWrite, Settlement, Timestamp};
 use posthaste_ports::{Job, JobChange, JobState, PortError, Receipt, Settled, Written};
-use posthaste_protocol::{self as protocol, Answer, after_outcome, outcome_write};
+use posthaste_protocol::{self as protocol, Answer, Dropped, after_outcome, outcome_write};
 use tokio::sync::oneshot;
 
 use crate::courier::{Courier, job_payload};
 use crate::dying::Dead;
-use crate::health::Part;
 use crate::pause::Pause;
+use crate::stats::Counters;
 
 /// How a settlement is answered.
 type Reply = oneshot::Sender<Result<Settled, PortError>>;
@@ -255,23 +255,24 @@ impl Courier {
         answer: Result<Written, PortError>,
         all: &mut Consequences,
     ) {
-        self.health.note(Part::Writing, &answer);
-        let answer = match &answer {
-            Ok(Written::Done) => Answer::Done,
-            Ok(Written::Refused(row)) => Answer::Refused(row.as_ref()),
+        self.note_write(&answer);
+        let settled = match &answer {
+            Ok(Written::Done) => after_outcome(write, Answer::Done),
+            Ok(Written::Refused(row)) => after_outcome(write, Answer::Refused(row.as_ref())),
+            // It would be refused for ever. Where the message is held, it comes again and is put
+            // aside.
+            Err(error @ PortError::Permanent(_)) => {
+                self.report_unreadable(&write.key, error);
+                protocol::Settled::Dropped(Dropped::Unexplained)
+            }
             Err(error) => {
-                let throttled = matches!(error, PortError::Throttled { .. });
-                let counter = if throttled {
-                    &self.counters.throttled
-                } else {
-                    &self.counters.write_failures
-                };
-                counter.add(1);
+                let is_throttled = matches!(error, PortError::Throttled { .. });
+                let Counters { throttled, write_failures, .. } = &self.counters;
+                if is_throttled { throttled } else { write_failures }.add(1);
                 all.again.push(outcome);
                 return;
             }
         };
-        let settled = after_outcome(write, answer);
         let key = outcome.settlement.key.clone();
         let mut result = Settled::Settled;
         let change = match settled {
@@ -279,7 +280,7 @@ impl Courier {
                 if !is_as_wanted(outcome.settlement.resolution, status) {
                     result = Settled::Superseded;
                 }
-                JobChange::Remove(key)
+                JobChange::End(key, write.round)
             }
             protocol::Settled::Wait { epoch, until, due, attempts } => {
                 let state = JobState::Waiting { due, attempts };
@@ -298,7 +299,7 @@ impl Courier {
             }
             protocol::Settled::Dropped(_) => {
                 result = Settled::Superseded;
-                JobChange::Remove(key)
+                JobChange::End(key, write.round)
             }
         };
         let counter = if result == Settled::Settled {

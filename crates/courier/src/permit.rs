@@ -130,6 +130,11 @@ impl Courier {
             let answer = match &answer {
                 Some(Ok(Written::Done)) => Answer::Done,
                 Some(Ok(Written::Refused(row))) => Answer::Refused(row.as_ref()),
+                Some(Err(error @ PortError::Permanent(_))) => {
+                    self.report_unreadable(&write.key, error);
+                    self.forget_rounds(vec![(job.key, job.round)]).await;
+                    return Permission::Withdrawn;
+                }
                 Some(Err(error)) => {
                     self.health.failed(Part::Writing, error);
                     continue;

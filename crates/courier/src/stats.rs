@@ -61,6 +61,8 @@ counters! {
     quarantined,
     /// Rows read because a message did not say enough.
     rows_read,
+    /// Rows that made no sense, each time that one was met.
+    unreadable,
     /// Outcomes written into rows.
     outcomes_written,
     /// Outcomes dropped, since the row belonged to somebody else or was final.

@@ -1,9 +1,11 @@
 //! Taking over the rows that nobody looks after (PROTOCOL 14).
 
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, RowKey, Timestamp};
-use posthaste_ports::{PortError, WORK_PARTITIONS};
+use posthaste_ports::{Job, JobState, PortError, WORK_PARTITIONS};
 use posthaste_protocol::{Local, is_clock_usable, on_owed};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -14,18 +16,26 @@ use crate::health::Part;
 use crate::intake::Claim;
 use crate::start::is_stopped;
 
-/// Rows of a partition that are looked at in one go.
+/// Rows of a partition that are looked at in one go, at first.
 const PAGE_MAX: usize = 100;
+/// And at last, where nothing can be taken over among the first ones.
+const LOOK_MAX: usize = 6_400;
+/// Deliveries of which the shards are reminded after they were taken over; two sweeps' worth.
+const REMINDERS_MAX: usize = 16_000;
+/// Rows that make no sense and were told of; beyond it all are told of again.
+const TOLD_MAX: usize = 10_000;
 
 impl Courier {
     /// Sweeps until somebody says stop; the first time at once.
     pub(crate) async fn sweep(&self, mut stop: watch::Receiver<bool>) {
         let mut newest = Timestamp::ZERO;
+        let mut told = BTreeSet::new();
         while !is_stopped(&stop) {
+            self.remind_of_taken_over().await;
             let wall = self.ports.clock.wall();
             newest = newest.max(wall);
             if is_clock_usable(newest, wall) {
-                let swept = self.sweep_once().await;
+                let swept = self.sweep_once(&mut told).await;
                 self.health.note(Part::Sweeping, &swept);
                 if let Ok(taken @ 1..) = swept {
                     info!(taken, "took over rows whose lease had ended");
@@ -45,17 +55,15 @@ impl Courier {
     }
 
     /// Looks at every partition of the work index once; says how many rows it has taken over.
-    async fn sweep_once(&self) -> Result<usize, PortError> {
+    async fn sweep_once(&self, told: &mut BTreeSet<RowKey>) -> Result<usize, PortError> {
         let mut partitions: Vec<u8> = (0..WORK_PARTITIONS).collect();
         self.chance.shuffle(&mut partitions);
+        if told.len() > TOLD_MAX {
+            told.clear();
+        }
         let mut taken = 0;
         for partition in partitions {
-            // Lagging copies of what has just been taken over would come back on the same page.
-            let page = self.ports.rows.owed(partition, self.now(), PAGE_MAX).await?;
-            if page.is_empty() {
-                continue;
-            }
-            taken += self.take_over_page(page).await?;
+            taken += self.sweep_partition(partition, told).await?;
             if taken >= self.settings.sweep_claims_max {
                 break;
             }
@@ -63,8 +71,35 @@ impl Courier {
         Ok(taken)
     }
 
-    async fn take_over_page(&self, page: Vec<RowKey>) -> Result<usize, PortError> {
-        let rows = self.ports.rows.read(&page).await?;
+    /// Looks at what has been late for longest. What is ours and late, or makes no sense, stays
+    /// there, so that where it fills the page, more is looked at. Not after something was taken
+    /// over: lagging copies of it would come back on the same page.
+    async fn sweep_partition(
+        &self,
+        partition: u8,
+        told: &mut BTreeSet<RowKey>,
+    ) -> Result<usize, PortError> {
+        let mut seen = BTreeSet::new();
+        let mut max = PAGE_MAX;
+        loop {
+            let page = self.ports.rows.owed(partition, self.now(), max).await?;
+            let is_full = page.len() >= max;
+            let page: Vec<RowKey> =
+                page.into_iter().filter(|key| seen.insert(key.clone())).collect();
+            let taken = if page.is_empty() { 0 } else { self.take_over_page(page, told).await? };
+            if taken > 0 || !is_full || max >= LOOK_MAX {
+                return Ok(taken);
+            }
+            max *= 2;
+        }
+    }
+
+    async fn take_over_page(
+        &self,
+        page: Vec<RowKey>,
+        told: &mut BTreeSet<RowKey>,
+    ) -> Result<usize, PortError> {
+        let rows = self.ports.rows.read_each(&page).await?;
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
         let now = self.now();
@@ -74,7 +109,16 @@ impl Courier {
         for ((key, stored), (delivery, job)) in
             page.into_iter().zip(rows).zip(keys.iter().zip(jobs))
         {
-            let Some(stored) = stored else { continue };
+            let stored = match stored {
+                Ok(Some(stored)) => stored,
+                Ok(None) => continue,
+                Err(error) => {
+                    if told.insert(key.clone()) {
+                        self.report_unreadable(&key, &error);
+                    }
+                    continue;
+                }
+            };
             let local = self.local(delivery, job.as_ref());
             if matches!(local, Local::Unwritten { .. }) {
                 // Of whatever round: the outbox must not lose it to the job of a later one. Its
@@ -94,5 +138,30 @@ impl Courier {
         }
         self.announce(reminders);
         Ok(self.take_over(claims).await.adopted)
+    }
+
+    /// Keeps in mind what was taken over; see [`Courier::remind_of_taken_over`].
+    pub(crate) fn remember_taken_over(&self, jobs: &[Job]) {
+        let mut keys = self.taken_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = REMINDERS_MAX.saturating_sub(keys.len());
+        keys.extend(jobs.iter().take(room).map(|job| job.key.clone()));
+    }
+
+    /// Tells the shards once more of what was taken over and is due: an inbox that was full has
+    /// forgotten it, and an engine reads each stretch of timers once. It passes over what it knows.
+    /// Without this, the sweep that comes upon it is one after the end of its lease.
+    async fn remind_of_taken_over(&self) {
+        let keys = {
+            let mut keys = self.taken_over.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *keys)
+        };
+        if keys.is_empty() {
+            return;
+        }
+        // Where they cannot be read, it is left to that sweep.
+        let Ok(jobs) = self.ports.jobs.jobs(&keys).await else { return };
+        let now = self.now();
+        let is_due = |job: &Job| matches!(job.state, JobState::Waiting { due, .. } if due <= now);
+        self.announce(jobs.into_iter().flatten().filter(is_due).collect());
     }
 }

@@ -33,7 +33,7 @@ pub use journal::{
     Arrival, ArrivalSink, Backlog, Journal, OwedEndpoint, Settled, ShardSpec, TimerPage,
 };
 pub use queue::{Message, Outgoing, QUEUE_BATCH_MAX, Queue, Receipt};
-pub use rows::{Rows, StoredEvent, WORK_PARTITIONS, Written};
+pub use rows::{Readable, Rows, StoredEvent, WORK_PARTITIONS, Written};
 pub use tenants::{
     Created, Identity, KeyRecord, NewTenant, TenantChange, TenantRecord, TenantStore,
 };

@@ -82,9 +82,9 @@ impl Requeuer {
         }
         let keys: Vec<RowKey> = unknown.iter().map(|at| writes[*at].key.clone()).collect();
         // Where they cannot be read either, they stay unknown, which is what the error says.
-        let Ok(rows) = self.rows.read(&keys).await else { return };
+        let Ok(rows) = self.rows.read_each(&keys).await else { return };
         for (at, stored) in unknown.into_iter().zip(rows) {
-            if stored.is_some_and(|stored| is_begun(&writes[at], &stored.row)) {
+            if matches!(stored, Ok(Some(stored)) if is_begun(&writes[at], &stored.row)) {
                 answers[at] = Ok(Written::Done);
             }
         }

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 
 use posthaste_aws::{Names, Settings};
-use posthaste_domain::EventStatus;
+use posthaste_domain::{EventStatus, RowChange, RowKey, RowWrite};
 use posthaste_ports::{
-    Acceptance, DeadLetters as _, EventStore as _, ListQuery, PortError, Scope, TenantStore as _,
+    Acceptance, DeadLetters as _, EventStore as _, ListQuery, PortError, Rows as _, Scope,
+    TenantStore as _, Written,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::harness::{START, Stores, World, acme, client, client_with, new_tenant, shared};
+use crate::harness::{EVENTS, START, Stores, World, acme, client, client_with, new_tenant, shared};
 
 /// Everything that the API asks, with the error of each; panics where one succeeds.
 async fn errors(world: &mut World, stores: &Stores) -> BTreeMap<&'static str, PortError> {
@@ -169,9 +170,50 @@ async fn a_clock_that_is_off_by_an_hour_repeats_nothing() {
         assert_eq!(answer, Ok(vec![Acceptance::Replayed(one.id)]));
         assert_eq!(world.dynamo.row_keys().len(), 1);
         // The table's own clock clears the claim away a day later than it ends.
-        let claims = world.dynamo.items(crate::harness::EVENTS);
+        let claims = world.dynamo.items(EVENTS);
         let claim = claims.iter().find(|item| item.get("claimant").is_some()).unwrap();
         let ttl: u64 = claim["ttl"]["N"].as_str().unwrap().parse().unwrap();
         assert!(ttl >= first.as_secs() + 47 * 60 * 60);
+    }
+}
+
+/// One row that makes no sense is told by itself, to readers and to writers; the others with it are
+/// read and written. What refuses the whole call is no row's fault, so a writer is to come again.
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_one_row() {
+    let mut world = World::start().await;
+    let events = [world.event(START, b"{}"), world.event(START, b"{}")];
+    world.stores.events.accept(events.to_vec()).await.unwrap();
+    let keys = events.map(|event| RowKey { tenant: event.tenant, event: event.id });
+    let spoilt = keys[0].event.to_string();
+    let mut items = world.dynamo.items(EVENTS);
+    let item = items.iter_mut().find(|item| item["eventId"]["S"] == spoilt).unwrap();
+    item["status"]["S"] = "NONSENSE".into();
+    world.dynamo.put(EVENTS, item);
+
+    let rows = &world.stores.rows;
+    let read = rows.read_each(&keys).await.unwrap();
+    let Err(PortError::Permanent(line)) = &read[0] else { panic!("{:?}", read[0]) };
+    assert!(line.contains("NONSENSE") && line.contains(&spoilt), "{line}");
+    assert!(matches!(&read[1], Ok(Some(stored)) if stored.row.status == EventStatus::Pending));
+    assert!(matches!(rows.read(&keys).await, Err(PortError::Permanent(_))));
+
+    let deliver = |key: &RowKey| RowWrite {
+        key: key.clone(),
+        round: 0,
+        change: RowChange::Deliver { attempts: 1, at: START, attempt: None },
+    };
+    let writes: Vec<RowWrite> = keys.iter().map(deliver).collect();
+    let written = rows.write(writes.clone()).await;
+    let [Err(PortError::Permanent(line)), Ok(Written::Done)] = &written[..] else {
+        panic!("{written:?}");
+    };
+    assert!(line.contains("NONSENSE"), "{line}");
+
+    let (url, _server) = refusing("400 Bad Request", "AccessDeniedException").await;
+    let denied = Stores::new(&client(&url).await, &shared(&world.queue));
+    for written in denied.rows.write(writes).await {
+        let Err(PortError::Transient(line)) = written else { panic!("{written:?}") };
+        assert!(line.contains("access denied"), "{line}");
     }
 }

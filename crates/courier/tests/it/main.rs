@@ -6,5 +6,7 @@ mod copies;
 mod full;
 mod life;
 mod outage;
+mod rounds;
+mod spoilt;
 mod stop;
 mod support;

@@ -37,9 +37,14 @@ impl Clock for Time {
 
 /// Breaks what it is told to break.
 #[derive(Debug, Default)]
-pub(crate) struct Breakage(Mutex<Vec<Operation>>);
+pub(crate) struct Breakage(Mutex<Vec<Operation>>, AtomicU64);
 
 impl Breakage {
+    /// From now on writes take so long until they are done.
+    pub(crate) fn slow_down(&self, write_ms: u64) {
+        self.1.store(write_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn set(&self, broken: &[Operation]) {
         *self.0.lock().unwrap() = broken.to_vec();
     }
@@ -48,6 +53,10 @@ impl Breakage {
 impl Faults for Breakage {
     fn fault(&self, operation: Operation) -> Fault {
         if self.0.lock().unwrap().contains(&operation) { Fault::Before } else { Fault::None }
+    }
+
+    fn delay_ms(&self, operation: Operation) -> u64 {
+        if operation == Operation::Write { self.1.load(Ordering::Relaxed) } else { 0 }
     }
 }
 
@@ -99,7 +108,8 @@ impl Bench {
         self.time.now()
     }
 
-    fn new_row(&self) -> RowKey {
+    /// An accepted event without a message.
+    pub(crate) fn new_row(&self) -> RowKey {
         let number = self.posted.fetch_add(1, Ordering::Relaxed);
         let tenant = TenantId::try_new("acme").unwrap();
         let key = RowKey { tenant, event: EventId::from_parts(START, u128::from(number)) };

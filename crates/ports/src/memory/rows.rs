@@ -2,7 +2,7 @@
 //!
 //! The reference for every other table, and the table of the simulator.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use posthaste_domain::{Row, RowKey, RowWrite, Timestamp};
 
 use super::faults::{Clock, Faults, NoFaults, Operation, World};
-use crate::{PortError, Rows, StoredEvent, WORK_PARTITIONS, Written};
+use crate::{PortError, Readable, Rows, StoredEvent, WORK_PARTITIONS, Written};
 
 /// The table. Clones share it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ struct State {
     /// What the index does not show yet, with the time from which it does.
     pending: VecDeque<(Timestamp, RowKey, Option<Timestamp>)>,
     index_lag_ms: u64,
+    /// Rows that make no sense to whoever reads them.
+    spoilt: BTreeSet<RowKey>,
 }
 
 impl MemoryRows {
@@ -65,6 +67,12 @@ impl MemoryRows {
         state.events.remove(key).is_some()
     }
 
+    /// From now on this row makes no sense to whoever reads it, as if written by hand; it stays in
+    /// the index.
+    pub fn spoil(&self, key: &RowKey) {
+        self.lock().spoilt.insert(key.clone());
+    }
+
     /// A row as it stands; no fault comes between.
     #[must_use]
     pub fn row(&self, key: &RowKey) -> Option<Row> {
@@ -85,15 +93,23 @@ impl MemoryRows {
 }
 
 impl State {
-    fn write(&mut self, now: Timestamp, write: &RowWrite) -> Written {
-        let Some(event) = self.events.get_mut(&write.key) else { return Written::Refused(None) };
+    fn write(&mut self, now: Timestamp, write: &RowWrite) -> Result<Written, PortError> {
+        self.makes_sense(&write.key)?;
+        let Some(event) = self.events.get_mut(&write.key) else {
+            return Ok(Written::Refused(None));
+        };
         let Ok(row) = write.apply(&event.row) else {
-            return Written::Refused(Some(event.row.clone()));
+            return Ok(Written::Refused(Some(event.row.clone())));
         };
         let until = row.lease.as_ref().map(|lease| lease.until);
         event.row = row;
         self.show(now, write.key.clone(), until);
-        Written::Done
+        Ok(Written::Done)
+    }
+
+    fn makes_sense(&self, key: &RowKey) -> Result<(), PortError> {
+        let line = || format!("row {} {}: status is \"?\"", key.tenant, key.event);
+        if self.spoilt.contains(key) { Err(PortError::Permanent(line())) } else { Ok(()) }
     }
 
     /// Tells the index where a row stands.
@@ -118,15 +134,21 @@ impl Rows for MemoryRows {
     async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>> {
         self.world.delay(Operation::Write).await;
         let (mut state, now) = (self.lock(), self.world.now());
-        let mut write = |write| self.world.attempt(Operation::Write, || state.write(now, write));
+        let mut write =
+            |write| self.world.attempt(Operation::Write, || state.write(now, write)).flatten();
         writes.iter().map(&mut write).collect()
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
+        self.read_each(keys).await?.into_iter().collect()
+    }
+
+    async fn read_each(&self, keys: &[RowKey]) -> Result<Vec<Readable>, PortError> {
         self.world.delay(Operation::Read).await;
         let state = self.lock();
         self.world.attempt(Operation::Read, || {
-            keys.iter().map(|key| state.events.get(key).cloned()).collect()
+            let read = |key| state.makes_sense(key).map(|()| state.events.get(key).cloned());
+            keys.iter().map(read).collect()
         })
     }
 
