@@ -67,7 +67,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 impl Admin {
-    fn reasons(&self) -> Vec<String> {
+    /// Why events are not taken, one reason each; none where they are.
+    pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let phase = *self.phase.borrow();
         if phase != Phase::Running {

@@ -5,6 +5,7 @@
 //! ledger, the shards, and at last the listener that takes events.
 
 pub mod cloud;
+pub mod live;
 mod settings;
 
 use std::fmt;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use posthaste_api::{AuthCache, Deps, ReceiverObserver};
-use posthaste_domain::{ApiKey, KeyHash};
+use posthaste_domain::ApiKey;
 use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery};
 use posthaste_engine::Engine;
 use posthaste_ports::PortError;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::cloud::{Cloud, Views};
+use self::live::Live;
 pub use self::settings::{descriptors, shard_count};
 use crate::admin::{self, Admin, Opened};
 use crate::admin_key::{self, AdminKeyError};
@@ -162,7 +164,8 @@ pub async fn start(
         opened: Arc::clone(&opened),
         metrics: Arc::clone(&metrics),
     };
-    let admin = listeners.admin.map(|admin| serve("the admin listener", admin, watched, &fatal));
+    let shown = watched.clone();
+    let admin = listeners.admin.map(|admin| serve("the admin listener", admin, shown, &fatal));
     let admin = admin.transpose()?;
     let inboxes = Inboxes::new(shard_count(&config.engine));
     let observer = LedgerObserver {
@@ -179,8 +182,25 @@ pub async fn start(
     let admin_keys =
         admin_key::settle(&*views.api.tenants, config.auth.admin_key.as_ref(), show_key).await?;
     let parts = Common { config, ledger: &ledger, clock: &clock, metrics: &metrics, fatal: &fatal };
-    let shards = parts.shards(&inboxes, &views.shard)?;
-    let router = parts.router(views.api, admin_keys, receiver_observer);
+    let shard_count = shard_count(&config.engine);
+    let clients = watch::Sender::new(settings::delivery(config, shard_count));
+    let shards = parts.shards(&inboxes, &views.shard, &clients)?;
+    let deps = Deps {
+        clock: Arc::new(clock.clone()),
+        entropy: Arc::new(Chance),
+        admin_keys,
+        auth_cache: Arc::new(AuthCache::default()),
+        receiver_observer,
+    };
+    let live = Live {
+        stores: views.api,
+        deps,
+        shards: shard_count,
+        clients,
+        clock: clock.clone(),
+        show_key,
+    };
+    let router = live.router(settings::api(config));
     let public = listeners.public.serve(router, &fatal).map_err(system("the public listener"))?;
     // Rows in DynamoDB expire there.
     let sweeper = cloud.is_none().then(|| parts.sweeper());
@@ -188,7 +208,20 @@ pub async fn start(
         cloud.run(&fatal);
     }
     phase.send_replace(Phase::Running);
-    Ok(Instance { phase, fatal, clock, metrics, public, sweeper, shards, ledger, cloud, admin })
+    Ok(Instance {
+        phase,
+        fatal,
+        clock,
+        metrics,
+        public,
+        sweeper,
+        shards,
+        ledger,
+        cloud,
+        admin,
+        watched,
+        live,
+    })
 }
 
 fn serve(
@@ -276,7 +309,12 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn shards(&self, inboxes: &Inboxes, stores: &Stores) -> Result<Shards, StartError> {
+    fn shards(
+        &self,
+        inboxes: &Inboxes,
+        stores: &Stores,
+        clients: &watch::Sender<posthaste_delivery::Settings>,
+    ) -> Result<Shards, StartError> {
         let (order, mut all) = (Shards::order(), Vec::new());
         for (spec, inbox) in inboxes.shards() {
             let engine = settings::engine(self.config, spec.count);
@@ -284,7 +322,7 @@ impl Common<'_> {
             all.push(Parts {
                 spec,
                 engine: Engine::new(engine, Chance.number()),
-                client: settings::delivery(self.config, spec.count),
+                client: clients.subscribe(),
                 inbox,
                 store: stores.clone(),
                 register: register.map_err(system("a shard's register"))?,
@@ -295,22 +333,6 @@ impl Common<'_> {
             });
         }
         Shards::start(all, order, self.fatal).map_err(system("a shard's thread"))
-    }
-
-    fn router(
-        &self,
-        stores: posthaste_api::Stores,
-        admin_keys: Vec<KeyHash>,
-        receiver_observer: Option<ReceiverObserver>,
-    ) -> axum::Router {
-        let deps = Deps {
-            clock: Arc::new(self.clock.clone()),
-            entropy: Arc::new(Chance),
-            admin_keys,
-            auth_cache: Arc::new(AuthCache::default()),
-            receiver_observer,
-        };
-        posthaste_api::router(settings::api(self.config), stores, deps)
     }
 
     fn sweeper(&self) -> Sweeper {

@@ -4,13 +4,16 @@
 //! for a wrong command line, 70 after a fault, 78 for a configuration that cannot be used.
 
 pub mod commands;
+mod man;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::layers::{FILE_DEFAULT, FILE_VARIABLE, FileChoice, Flag, Sources};
+use crate::config::layers::{
+    DIRECTORY_VARIABLE, FILE_DEFAULT, FILE_VARIABLE, FileChoice, Flag, Sources,
+};
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -41,7 +44,9 @@ Examples:
   posthaste serve --config /etc/posthaste.toml --data-dir /var/lib/posthaste
   posthaste serve --listen 0.0.0.0:8080 --set delivery.allow-networks=10.0.0.0/8
 
-The first start prints the admin key, once. SIGTERM or Ctrl-C finishes what is in flight; a second
+The first start prints the admin key, once. SIGHUP reads the configuration again: what the example
+(posthaste config --example) calls live then holds at once, all else from the next start on, and a
+configuration that is wrong changes nothing. SIGTERM or Ctrl-C finishes what is in flight; a second
 one ends at once. Nothing that got a 201 is lost either way.
 
 Exit codes: 0 after a stop, 70 after a fault that a restart recovers from, 78 for a configuration
@@ -118,6 +123,12 @@ pub enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man {
+        /// Where to; made if it is missing
+        directory: PathBuf,
+    },
 }
 
 /// `posthaste serve`.
@@ -171,8 +182,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Where to look for settings: the file, this process's environment, these flags. A flag of
-    /// its own wins over `--set`.
+    /// Where to look for settings: the file, this process's credentials and environment, these
+    /// flags. A flag of its own wins over `--set`.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let Self { config, listen, admin_listen, data_dir, log_level, log_format, set } = self;
@@ -192,6 +203,7 @@ impl Settings {
         };
         Sources {
             file,
+            credentials: std::env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from),
             environment: std::env::vars_os().collect(),
             flags: set.iter().cloned().map(Flag::Set).chain(own).collect(),
         }

@@ -1,10 +1,11 @@
-//! The configuration: from a file, the environment and flags to typed values, or to every problem
-//! at once.
+//! The configuration: from a file, credentials, the environment and flags to typed values, or to
+//! every problem at once.
 //!
 //! ```text
-//! file ──┐
-//! env  ──┼─► layers (raw, with origins) ─► reader (kinds, bounds) ─► relations ─► Config
-//! flags ─┘                                      └─► listing: example, `posthaste config`, hints
+//! file ────────┐
+//! credentials ─┤
+//! environment ─┼─► layers (raw, with origins) ─► reader (kinds, bounds) ─► relations ─► Config
+//! flags ───────┘                                     └─► listing: example, hints, the commands
 //! ```
 //!
 //! There is no raw twin of [`Config`] for serde to fill: serde stops at its first error and

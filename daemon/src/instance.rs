@@ -10,8 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use crate::admin::Admin;
 use crate::assemble::cloud::Cloud;
+use crate::assemble::live::{ApplyError, Live};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::lifecycle::{Fatal, Phase};
 use crate::metrics::Metrics;
 use crate::server::Listening;
@@ -30,6 +33,8 @@ pub struct Instance {
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Option<Cloud>,
     pub(crate) admin: Option<Listening>,
+    pub(crate) watched: Admin,
+    pub(crate) live: Live,
 }
 
 /// The task that sweeps expired rows.
@@ -77,6 +82,23 @@ impl Instance {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// What whoever watches looks at.
+    pub(crate) const fn watched(&self) -> &Admin {
+        &self.watched
+    }
+
+    /// Has a configuration hold from now on, as far as that takes no start.
+    ///
+    /// # Errors
+    /// As [`Live::apply`].
+    pub(crate) async fn apply(
+        &mut self,
+        config: &Config,
+        delivers: bool,
+    ) -> Result<(), ApplyError> {
+        self.live.apply(config, &self.public, delivers).await
     }
 
     /// Tells the shards what to do, for who cannot wait for a drain.

@@ -14,7 +14,9 @@ pub mod chance;
 pub mod clock;
 pub mod inbox;
 pub mod metrics;
+pub mod reload;
 pub mod server;
+pub mod service;
 pub mod shard;
 pub mod shards;
 

@@ -1,7 +1,7 @@
 //! The life of the process: its phase, its signals, its named tasks, and what ends it early.
 //!
 //! ```text
-//! Starting ──► Running ──► Draining ──► Stopped
+//! Starting ──► Running ──► Draining ──► Stopped     (SIGHUP while Running: reload)
 //!                 └── fatal ──────────────┘   (the ledger failed: stop now, recover at restart)
 //! ```
 
@@ -19,6 +19,8 @@ use tracing::{error, info, warn};
 
 use crate::config;
 use crate::instance::{Drained, Instance};
+use crate::reload::Reloader;
+use crate::service::Service;
 
 /// Exit code after a fault that a restart recovers from (`EX_SOFTWARE`).
 pub const EXIT_FATAL: u8 = 70;
@@ -159,19 +161,49 @@ pub fn runtime(settings: &config::process::Runtime) -> std::io::Result<Runtime> 
     builder.thread_name("server").enable_all().build()
 }
 
+/// What goes on beside an instance that serves.
+#[derive(Debug)]
+pub struct Upkeep {
+    /// Who is told how the process is.
+    pub service: Arc<Service>,
+    /// When the configuration is to be read again.
+    pub hangups: Hangups,
+    /// How.
+    pub reloader: Reloader,
+}
+
 /// Serves until a signal or a fault, then stops; the process's exit code.
-pub async fn run(instance: Instance, mut signals: Signals, drain_max: Duration) -> ExitCode {
+pub async fn run(mut instance: Instance, mut signals: Signals, upkeep: Upkeep) -> ExitCode {
+    let Upkeep { service, mut hangups, mut reloader } = upkeep;
     let fatal = instance.fatal().clone();
-    tokio::select! {
-        reason = fatal.raised() => return failed(&reason),
-        signal = signals.next() => info!(signal, "draining"),
+    loop {
+        let reload = async {
+            hangups.next().await;
+            reloader.reload(&mut instance).await;
+        };
+        tokio::select! {
+            reason = fatal.raised() => {
+                service.failed(&reason);
+                return failed(&reason);
+            }
+            signal = signals.next() => {
+                info!(signal, "draining");
+                break;
+            }
+            () = reload => {}
+        }
     }
-    match drain(instance, &mut signals, drain_max).await {
+    match drain(instance, &mut signals, service.drain_max()).await {
         Ok(drained) => {
             drained.log();
             ExitCode::SUCCESS
         }
-        Err(code) => code,
+        Err(code) => {
+            if let Some(reason) = fatal.reason() {
+                service.failed(&reason);
+            }
+            code
+        }
     }
 }
 
@@ -219,6 +251,29 @@ where
             fatal.stop(format!("task {name} panicked"));
         }
     })
+}
+
+/// SIGHUP, which asks for a reload. From the moment it is installed one that comes waits for
+/// [`Hangups::next`]; before it ends the process, as ever.
+#[derive(Debug)]
+pub struct Hangups(tokio::signal::unix::Signal);
+
+impl Hangups {
+    /// Installs the handler.
+    ///
+    /// # Errors
+    /// The operating system's error where it cannot be installed.
+    pub fn install() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Resolves at the next one; several that come together count as one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime ends.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// SIGTERM and SIGINT, one at a time.

@@ -6,13 +6,27 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing::Subscriber;
+use tracing::{Subscriber, warn};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::process::{Log, LogFormat};
+
+/// Which lines are written, to be changed while they are.
+#[derive(Debug)]
+pub struct Levels(reload::Handle<Targets, Registry>);
+
+impl Levels {
+    /// Has the levels of these settings hold from now on.
+    pub fn set(&self, log: &Log) {
+        if let Err(error) = self.0.reload(log.levels.filter()) {
+            warn!(%error, "log levels not changed");
+        }
+    }
+}
 
 /// Starts logging, once a process.
 ///
@@ -20,13 +34,15 @@ use crate::config::process::{Log, LogFormat};
 ///
 /// # Errors
 /// Where somebody else in this process logs already.
-pub fn start(log: &Log) -> Result<(), TryInitError> {
+pub fn start(log: &Log) -> Result<Levels, TryInitError> {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = !refused && io::stderr().is_terminal();
-    subscriber(log, io::stderr, colour).try_init()
+    let (subscriber, levels) = subscriber(log, io::stderr, colour);
+    subscriber.try_init()?;
+    Ok(levels)
 }
 
-fn subscriber<W>(log: &Log, writer: W, colour: bool) -> impl Subscriber + Send + Sync
+fn subscriber<W>(log: &Log, writer: W, colour: bool) -> (impl Subscriber + Send + Sync, Levels)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -38,7 +54,8 @@ where
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
-    tracing_subscriber::registry().with(layer.with_filter(log.levels.filter()))
+    let (filter, levels) = reload::Layer::new(log.levels.filter());
+    (tracing_subscriber::registry().with(layer.with_filter(filter)), Levels(levels))
 }
 
 #[cfg(test)]
@@ -86,7 +103,7 @@ mod tests {
     fn logged(log: &Log) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let subscriber = subscriber(log, move || writer.clone(), false);
+        let (subscriber, _levels) = subscriber(log, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, || {
             warn!(host = "a.example", attempt = 2, "delivery failed");
             info!(target: "posthaste_delivery::dns", "asked");
@@ -114,11 +131,30 @@ mod tests {
         assert_eq!(logged(&configured("off", "text")), "");
     }
 
+    /// What is changed while lines are written holds for the next one.
+    #[test]
+    fn levels_can_be_changed() {
+        let written = Written::default();
+        let writer = written.clone();
+        let log = configured("warn", "text");
+        let (subscriber, levels) = subscriber(&log, move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber, || {
+            let tell = |word| info!(word, "told");
+            tell("first");
+            levels.set(&configured("info", "text"));
+            tell("second");
+            levels.set(&configured("off", "text"));
+            tell("third");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("second") && text.lines().count() == 1, "{text}");
+    }
+
     /// The process outlives whoever reads its log.
     #[test]
     fn a_closed_standard_error_is_survived() {
         for format in ["text", "json"] {
-            let subscriber = subscriber(&configured("info", format), || Closed, false);
+            let (subscriber, _levels) = subscriber(&configured("info", format), || Closed, false);
             tracing::subscriber::with_default(subscriber, || info!("nobody reads this"));
         }
     }

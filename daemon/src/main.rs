@@ -3,6 +3,7 @@
 //! `serve` is the boot order, from top to bottom.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use posthaste::assemble::{self, Listeners, Options};
@@ -10,8 +11,10 @@ use posthaste::cli::{Cli, Command, Serve, commands};
 use posthaste::clock::Clock;
 use posthaste::config::Loaded;
 use posthaste::demo;
-use posthaste::lifecycle::{self, EXIT_FATAL, Fatal, Signals};
+use posthaste::lifecycle::{self, EXIT_FATAL, Fatal, Hangups, Signals, Upkeep};
 use posthaste::logging;
+use posthaste::reload::Reloader;
+use posthaste::service::Service;
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
@@ -22,12 +25,14 @@ fn main() -> ExitCode {
         Command::Config(arguments) => commands::show_config(&arguments),
         Command::Key => commands::make_key(),
         Command::Completions { shell } => commands::completions(shell),
+        Command::Man { directory } => commands::manual(&directory),
     }
 }
 
 fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
-    let Loaded { config, notes, .. } = commands::load(&arguments.settings)?;
-    logging::start(&config.log).map_err(|error| fault(&error))?;
+    let Loaded { config, notes, listing } = commands::load(&arguments.settings)?;
+    let levels = logging::start(&config.log).map_err(|error| fault(&error))?;
+    let service = Service::from_environment(&config);
     notes.iter().for_each(|note| warn!("{note}"));
     lifecycle::install_crypto_provider();
     let fatal = Fatal::default();
@@ -43,13 +48,15 @@ fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
     let runtime = lifecycle::runtime(&config.runtime).map_err(|error| fault(&error))?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::install().map_err(|error| fault(&error))?;
-        let starting = async {
+        let hangups = Hangups::install().map_err(|error| fault(&error))?;
+        let starting = service.through_start(async {
             let listeners = Listeners::bind(&config).await?;
             assemble::start(&config, listeners, options).await
-        };
+        });
         let instance = tokio::select! {
             started = starting => started.map_err(|error| {
                 commands::complain_of(&error);
+                service.failed(&commands::told(&error));
                 error.exit_code()
             })?,
             signal = signals.next() => {
@@ -58,7 +65,10 @@ fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
             }
         };
         commands::announce(&instance);
-        Ok(lifecycle::run(instance, signals, config.drain.timeout()).await)
+        service.watch(&instance);
+        let settings = arguments.settings.clone();
+        let reloader = Reloader::new(settings, listing, levels, Arc::clone(&service));
+        Ok(lifecycle::run(instance, signals, Upkeep { service, hangups, reloader }).await)
     });
     // Whatever still blocks a thread ends with the process.
     runtime.shutdown_background();

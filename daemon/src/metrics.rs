@@ -13,6 +13,7 @@
 
 mod refreshed;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use prometheus_client::registry::{Registry, Unit};
 use self::refreshed::Refreshed;
 use crate::admin::Opened;
 use crate::lifecycle::Phase;
+use crate::service::pulse::{Seen, ShardSeen};
 
 /// 100 µs to 100 s in steps of about 1.6: fine enough for a percentile, few enough for a scrape.
 const LATENCY_BUCKETS_S: [f64; 31] = [
@@ -83,6 +85,7 @@ pub struct ShardMetrics {
     index: u32,
     metrics: Arc<Metrics>,
     published: Mutex<Published>,
+    turns: AtomicU64,
 }
 
 /// A shard's own figures, copied out of it a few times a second.
@@ -145,8 +148,8 @@ impl Metrics {
     /// The handle of one shard.
     #[must_use]
     pub fn shard(self: &Arc<Self>, index: u32) -> Arc<ShardMetrics> {
-        let published = Mutex::default();
-        let shard = Arc::new(ShardMetrics { index, metrics: Arc::clone(self), published });
+        let (metrics, published, turns) = (Arc::clone(self), Mutex::default(), AtomicU64::new(0));
+        let shard = Arc::new(ShardMetrics { index, metrics, published, turns });
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shard));
         shard
     }
@@ -168,6 +171,25 @@ impl Metrics {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.shards().iter().map(|shard| shard.engine.held).sum()
+    }
+
+    /// Attempts in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.shards().iter().map(|shard| shard.engine.in_flight).sum()
+    }
+
+    /// Events that got a 201 or its like.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    /// What the shards show of their progress.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        Seen { shards: shards.iter().map(|shard| shard.seen()).collect(), ..Seen::default() }
     }
 
     /// Counts a commit of the ledger.
@@ -242,6 +264,34 @@ impl ShardMetrics {
     pub fn publish(&self, engine: posthaste_engine::Stats, client: posthaste_delivery::Stats) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) =
             Published { engine, client };
+    }
+
+    /// Counts a turn of the shard's loop.
+    pub fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn seen(&self) -> ShardSeen {
+        let engine = self.last().engine;
+        // What waits for a store or for an endpoint's time cannot be hurried by anybody here.
+        let waits = engine.endpoints_on_hold + engine.loading + engine.settling > 0;
+        let ended = [
+            engine.attempts,
+            engine.delivered,
+            engine.retried,
+            engine.dead_lettered,
+            engine.not_charged,
+            engine.superseded,
+            engine.vanished,
+            engine.withdrawn,
+            engine.refused,
+            engine.store_failures,
+        ];
+        ShardSeen {
+            turns: self.turns.load(Ordering::Relaxed),
+            has_work: engine.in_flight > 0 || (engine.ready > 0 && !waits),
+            ended: ended.iter().sum(),
+        }
     }
 
     fn last(&self) -> Published {

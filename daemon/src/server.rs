@@ -1,5 +1,8 @@
 //! HTTP/1.1 listeners: accept, bound, serve, and stop without cutting anybody off.
 //!
+//! What is served can be replaced while it is served: connections that are open answer their next
+//! request by the new router, and keep the deadlines that they began with.
+//!
 //! A connection has deadlines (`server/pace.rs`), so that a slow client holds a socket and nothing
 //! else; connections are counted, and beyond the limit the listener simply waits.
 //!
@@ -31,7 +34,8 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use self::pace::{Pace, Paced, Served, Serving};
+pub(crate) use self::pace::Pace;
+use self::pace::{Paced, Served, Serving};
 use crate::lifecycle::{Fatal, spawn};
 
 /// How long a failed accept (no descriptors left) is not tried again.
@@ -81,8 +85,16 @@ pub struct Listening {
     /// Where.
     pub address: SocketAddr,
     gate: Gate,
+    face: watch::Sender<Face>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+}
+
+/// What may change while a listener serves.
+#[derive(Clone, Debug)]
+struct Face {
+    router: Router,
+    pace: Pace,
 }
 
 /// Whether requests that change something are served.
@@ -120,16 +132,18 @@ impl Server {
     pub fn serve(self, router: Router, fatal: &Fatal) -> std::io::Result<Listening> {
         let (address, name) = (self.local_address()?, self.name);
         let (gate, stop) = (Gate::default(), watch::Sender::new(false));
-        let serving = self.accept_until(stop.subscribe(), router, gate.clone(), fatal.clone());
+        let face = watch::Sender::new(Face { router, pace: self.limits.pace() });
+        let shown = face.subscribe();
+        let serving = self.accept_until(stop.subscribe(), shown, gate.clone(), fatal.clone());
         let task = spawn(name, fatal, serving);
-        Ok(Listening { address, gate, stop, task })
+        Ok(Listening { address, gate, face, stop, task })
     }
 
     /// Accepts until `stop` turns true, then lets requests in progress finish.
     async fn accept_until(
         self,
         mut stop: watch::Receiver<bool>,
-        router: Router,
+        face: watch::Receiver<Face>,
         gate: Gate,
         fatal: Fatal,
     ) {
@@ -137,7 +151,6 @@ impl Server {
         let permits = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut builder = http1::Builder::new();
         builder.keep_alive(true).half_close(false).header_read_timeout(None);
-        let Limits { header_timeout: head_max, idle_timeout: idle_max, .. } = self.limits;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.listener, &permits) => accepted,
@@ -147,12 +160,13 @@ impl Server {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (router, gate) = (router.clone(), gate.clone());
+            let (face, gate) = (face.clone(), gate.clone());
             let served = Arc::new(Served::default());
-            let stream = Paced::new(stream, Pace { idle_max, head_max }, Arc::clone(&served));
+            let pace = face.borrow().pace;
+            let stream = Paced::new(stream, pace, Arc::clone(&served));
             let service = service_fn(move |request: Request<Incoming>| {
                 let serving = Serving::begin(&served);
-                let admitted = gate.admits(&request).then(|| router.clone());
+                let admitted = gate.admits(&request).then(|| face.borrow().router.clone());
                 async move {
                     let answer = match admitted {
                         Some(router) => router.oneshot(request).await,
@@ -179,7 +193,20 @@ impl Server {
     }
 }
 
+impl Limits {
+    /// The part that can change while it is served.
+    pub(crate) const fn pace(&self) -> Pace {
+        Pace { idle_max: self.idle_timeout, head_max: self.header_timeout }
+    }
+}
+
 impl Listening {
+    /// Serves another router from the next request on, and has new connections keep to these
+    /// deadlines. How many there may be stays as it was.
+    pub(crate) fn replace(&self, router: Router, pace: Pace) {
+        self.face.send_replace(Face { router, pace });
+    }
+
     /// Refuses requests that change something, from now on.
     pub fn close_gate(&self) {
         self.gate.0.store(true, Ordering::Release);

@@ -50,8 +50,9 @@ pub struct Parts {
     pub spec: ShardSpec,
     /// The engine, with nothing in it yet.
     pub engine: Engine,
-    /// Settings of the delivery client; the client itself is made on the shard's thread.
-    pub client: posthaste_delivery::Settings,
+    /// Settings of the delivery client; the client itself is made on the shard's thread, and anew
+    /// when these change.
+    pub client: watch::Receiver<posthaste_delivery::Settings>,
     /// Where new deliveries come in.
     pub inbox: Inbox,
     /// The durable truth.
@@ -88,7 +89,8 @@ impl std::fmt::Debug for Stores {
 /// A running shard's own state, shared by its tasks (all on one thread).
 struct Shard {
     spec: ShardSpec,
-    client: Client,
+    /// Attempts keep the client that they began with.
+    client: RefCell<Rc<Client>>,
     inbox: Inbox,
     store: Stores,
     marks: RefCell<Marks>,
@@ -131,13 +133,14 @@ pub fn run(parts: Parts) -> Result<Ended, String> {
 }
 
 async fn run_local(parts: Parts) -> Result<Ended, String> {
-    let Parts { spec, engine, client, inbox, store, register, clock, metrics, order, fatal } =
+    let Parts { spec, engine, mut client, inbox, store, register, clock, metrics, order, fatal } =
         parts;
-    let client = Client::new(client, Rc::new(clock.clone()))
+    let settings = client.borrow_and_update().clone();
+    let first = Client::new(settings, Rc::new(clock.clone()))
         .map_err(|error| format!("cannot make the delivery client: {error}"))?;
     let shard = Rc::new(Shard {
         spec,
-        client,
+        client: RefCell::new(Rc::new(first)),
         inbox,
         store,
         marks: RefCell::new(Marks::new(register)),
@@ -148,7 +151,7 @@ async fn run_local(parts: Parts) -> Result<Ended, String> {
         answers: RefCell::new(VecDeque::new()),
     });
     shard.announce_backlog().await;
-    let ended = shard.work(engine, order).await;
+    let ended = shard.work(engine, order, client).await;
     let cleared = shard.marks.borrow_mut().close();
     if let Err(error) = cleared {
         warn!(shard = spec.index, %error, "attempt register not cleared");
@@ -159,7 +162,12 @@ async fn run_local(parts: Parts) -> Result<Ended, String> {
 
 impl Shard {
     /// Takes turns until it is told to end.
-    async fn work(self: &Rc<Self>, mut engine: Engine, mut order: watch::Receiver<Order>) -> Ended {
+    async fn work(
+        self: &Rc<Self>,
+        mut engine: Engine,
+        mut order: watch::Receiver<Order>,
+        mut client: watch::Receiver<posthaste_delivery::Settings>,
+    ) -> Ended {
         // What was in flight when the drain began.
         let mut draining = None;
         let mut maintained = Timestamp::ZERO;
@@ -178,14 +186,16 @@ impl Shard {
                 Order::Abandon => break,
             }
             let wakeup = self.turn(&mut engine);
+            self.metrics.turned();
             if draining.is_some() && engine.is_drained() {
                 break;
             }
             let now = self.clock.now();
             if now.millis_since(maintained) >= IDLE_TURN_MS {
                 maintained = now;
-                self.client.maintain();
-                self.metrics.publish(engine.stats(), self.client.stats());
+                let client = self.client();
+                client.maintain();
+                self.metrics.publish(engine.stats(), client.stats());
             }
             let idle_until = maintained.plus_millis(IDLE_TURN_MS);
             let wanted = wakeup.map_or(idle_until, |at| at.min(idle_until));
@@ -197,11 +207,29 @@ impl Shard {
                 () = self.inbox.woken() => {}
                 () = &mut sleep => {}
                 Ok(()) = order.changed() => {}
+                Ok(()) = client.changed() => {
+                    let settings = client.borrow_and_update().clone();
+                    self.renew_client(settings);
+                }
             }
         }
         let stats = engine.stats();
-        self.metrics.publish(stats, self.client.stats());
+        self.metrics.publish(stats, self.client().stats());
         let cut_off = stats.in_flight;
         Ended { finished: draining.unwrap_or(cut_off).saturating_sub(cut_off), cut_off }
+    }
+
+    /// The client that new attempts go by.
+    fn client(&self) -> Rc<Client> {
+        Rc::clone(&self.client.borrow())
+    }
+
+    /// Has new attempts go by new settings. Connections of the old client end with its attempts.
+    fn renew_client(&self, settings: posthaste_delivery::Settings) {
+        match Client::new(settings, Rc::new(self.clock.clone())) {
+            Ok(client) => drop(self.client.replace(Rc::new(client))),
+            // The reload has made one of the same settings; this is what can go wrong since then.
+            Err(error) => warn!(shard = self.spec.index, %error, "kept the old delivery client"),
+        }
     }
 }

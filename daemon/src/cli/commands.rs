@@ -1,4 +1,4 @@
-//! The commands that need no running instance (check, config, key, completions), and what the
+//! The commands that need no running instance (check, config, key, completions, man), and what the
 //! others say on the terminal.
 //!
 //! Each prints to standard output what was asked for and to standard error what is wrong, and
@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -14,7 +15,7 @@ use posthaste_domain::ApiKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::info;
 
-use super::{Check, Cli, EXIT_CONFIG, Format, Settings, ShowConfig};
+use super::{Check, Cli, EXIT_CONFIG, Format, Settings, ShowConfig, man};
 use crate::assemble::cloud;
 use crate::config::problem::Problems;
 use crate::config::{self, Loaded, host};
@@ -121,6 +122,18 @@ pub fn completions(shell: Shell) -> ExitCode {
     print(&String::from_utf8_lossy(&script))
 }
 
+/// `posthaste man`: the manual pages, for packages.
+#[must_use]
+pub fn manual(directory: &Path) -> ExitCode {
+    match man::write(directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write to {}: {error}", directory.display()));
+            ExitCode::from(EXIT_OUTPUT)
+        }
+    }
+}
+
 /// Says where a running instance can be reached.
 pub fn announce(instance: &Instance) {
     let admin = instance.admin().map(|admin| format!("  admin  http://{admin}\n"));
@@ -141,6 +154,12 @@ pub fn show_admin_key(key: &ApiKey) -> io::Result<()> {
 
 /// Says in one line why the process does not start, with the reasons behind it.
 pub fn complain_of(error: &dyn Error) {
+    complain(&told(error));
+}
+
+/// An error in one line, with the reasons behind it.
+#[must_use]
+pub fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(reason) = cause {
@@ -151,7 +170,7 @@ pub fn complain_of(error: &dyn Error) {
         }
         cause = reason.source();
     }
-    complain(&text);
+    text
 }
 
 /// Prints all problems; the exit code for them.

@@ -68,61 +68,61 @@ impl Server {
                 "Connections to the public listener at the same time; further ones wait. An idle \
                  one takes some 10 KiB and a file descriptor.",
             ),
-            header_timeout_ms: s.key(
+            header_timeout_ms: s.live(
                 "header-timeout",
                 Time::new(100..=5 * MINUTE),
                 "5s",
                 "How long a request's head may take. A client that is slower holds a connection \
                  for nothing.",
             ),
-            idle_timeout_ms: s.key(
+            idle_timeout_ms: s.live(
                 "idle-timeout",
                 Time::new(100..=HOUR),
                 "75s",
                 "How long a connection may stay without a request: longer than most proxies keep \
                  theirs, since one that meets a closed connection answers 502.",
             ),
-            body_timeout_ms: s.key(
+            body_timeout_ms: s.live(
                 "body-timeout",
                 Time::new(100..=HOUR),
                 "10s",
                 "How long a request's body may take after its head: 256 KiB in ten seconds is \
                  26 KB/s.",
             ),
-            body_bytes_max: s.key(
+            body_bytes_max: s.live(
                 "body-max",
                 Size::new(KIB..=16 * MIB),
                 "256KiB",
                 "The longest event; a longer one gets 413. As long as the queues of the clouds \
                  take, so that events can move there.",
             ),
-            batch_events_max: s.key(
+            batch_events_max: s.live(
                 "batch-events-max",
                 Count::new(1..=10_000),
                 "500",
                 "Events in one batch. Each gets an answer of its own, so a batch should be one \
                  that a client can still look through.",
             ),
-            batch_bytes_max: s.key(
+            batch_bytes_max: s.live(
                 "batch-max",
                 Size::new(KIB..=GIB),
                 "5MiB",
                 "The longest batch: 500 events of 10 KiB, or 20 of the longest.",
             ),
-            receiver_body_bytes_max: s.key(
+            receiver_body_bytes_max: s.live(
                 "receiver-body-max",
                 Size::new(KIB..=16 * MIB),
                 "1MiB",
                 "The longest webhook that the built-in receiver takes: what other receivers take.",
             ),
-            bodies_bytes_max: s.key(
+            bodies_bytes_max: s.live(
                 "bodies-memory-max",
                 Size::new(KIB..=64 * GIB),
                 "64MiB",
                 "All bodies that are being read or stored at one moment. Beyond it requests get \
                  503, so that memory does not depend on the number of clients.",
             ),
-            tenant_events_per_s_max: s.key(
+            tenant_events_per_s_max: s.live(
                 "tenant-events-per-second-max",
                 CountOrZero { max: 1_000_000, zero: "no quota" },
                 "0",
@@ -130,7 +130,7 @@ impl Server {
                  get 429. None, because tenants are kept apart in delivery anyway; for operators \
                  who sell a quota.",
             ),
-            open_tenant_creation: s.key(
+            open_tenant_creation: s.live(
                 "open-tenant-creation",
                 Switch,
                 "false",
@@ -154,7 +154,7 @@ pub struct Auth {
 impl Auth {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let s = &mut section;
-        let key = s.key(
+        let key = s.live(
             "admin-key",
             Optional(Key),
             "",
@@ -162,7 +162,7 @@ impl Auth {
              printed once. In the environment or in a file of its own it is not seen by \
              everybody who can list processes or read this file.",
         );
-        let file = s.key(
+        let file = s.live(
             "admin-key-file",
             Optional(KeyFile),
             "",
@@ -170,7 +170,7 @@ impl Auth {
         );
         Self {
             admin_key: key.or_else(|| file.map(|(_, key)| key)),
-            cache_ms: s.key(
+            cache_ms: s.live(
                 "cache",
                 Time::new(0..=HOUR),
                 "5m",
@@ -191,7 +191,7 @@ pub struct Secrets {
 impl Secrets {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
-            overlap_ms: section.key(
+            overlap_ms: section.live(
                 "overlap",
                 Time::new(0..=30 * DAY),
                 "24h",

@@ -35,6 +35,12 @@ pub(super) trait Kind {
     /// The value as it would be written in TOML, in one spelling.
     fn show(&self, value: &Self::Value) -> Value;
 
+    /// What tells two values apart that are shown alike (secrets, what is in a file), and tells
+    /// nobody what they are.
+    fn digest(&self, _value: &Self::Value) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Reads what stands in a file, a variable or a flag.
     ///
     /// # Errors
@@ -116,6 +122,10 @@ impl<K: Kind> Kind for List<K> {
         Value::Array(value.iter().map(|item| self.item.show(item)).collect())
     }
 
+    fn digest(&self, value: &Self::Value) -> Vec<u8> {
+        value.iter().flat_map(|item| self.item.digest(item)).collect()
+    }
+
     fn read(&self, raw: &Raw) -> Result<Self::Value, String> {
         match raw {
             Raw::One(scalar) if scalar.form == Form::Plain => self.parse(&scalar.text),
@@ -155,6 +165,10 @@ impl<K: Kind> Kind for Optional<K> {
 
     fn show(&self, value: &Self::Value) -> Value {
         value.as_ref().map_or_else(|| Value::from(""), |value| self.0.show(value))
+    }
+
+    fn digest(&self, value: &Self::Value) -> Vec<u8> {
+        value.as_ref().map_or_else(Vec::new, |value| self.0.digest(value))
     }
 }
 

@@ -1,8 +1,11 @@
-//! Where settings come from, before anybody knows what they mean: a file, the environment, flags.
+//! Where settings come from, before anybody knows what they mean: a file, credentials, the
+//! environment, flags.
 //!
-//! Turns all three into raw values with their origins. Refuses what is no TOML (every syntax error
-//! is told, and what stands on the other lines is still looked at), what is no UTF-8, and files
-//! that are no configuration by their size.
+//! Turns all of them into raw values with their origins. Refuses what is no TOML (every syntax
+//! error is told, and what stands on the other lines is still looked at), what is no UTF-8, and
+//! files that are no configuration by their size.
+
+mod credentials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeInteger, DeTable, DeValue};
 
+pub(crate) use self::credentials::DIRECTORY_VARIABLE;
 use super::problem::{Origin, Problem};
 
 /// Every variable that begins so is ours, and must be a setting.
@@ -26,11 +30,13 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// How much of a value a message shows.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// Where to look for settings; later ones win: file, environment, flags.
+/// Where to look for settings; later ones win: file, credentials, environment, flags.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Which file.
     pub file: FileChoice,
+    /// The directory of credentials that the supervisor made for this process.
+    pub credentials: Option<PathBuf>,
     /// The environment; variables of others are passed over.
     pub environment: Vec<(OsString, OsString)>,
     /// The flags, in the order in which they apply: the last one wins.
@@ -54,6 +60,13 @@ pub enum FileChoice {
 pub enum Flag {
     /// `--set section.key=value`, as written after `--set`.
     Set(String),
+    /// What holds in the running process whatever is configured now: wins over everything.
+    Held {
+        /// Which setting.
+        setting: String,
+        /// Its value, as text.
+        value: String,
+    },
     /// A flag of its own, such as `--listen`.
     Own {
         /// The flag, with its dashes.
@@ -137,6 +150,7 @@ pub(super) struct Layers {
     pub(super) file: BTreeMap<String, Given>,
     /// The file's sections, empty ones too.
     pub(super) sections: BTreeMap<String, Origin>,
+    pub(super) credentials: BTreeMap<String, Given>,
     pub(super) environment: BTreeMap<String, Given>,
     pub(super) flags: BTreeMap<String, Given>,
 }
@@ -144,7 +158,7 @@ pub(super) struct Layers {
 impl Layers {
     /// Reads all sources; problems go to `problems`, and what can be read is.
     pub(super) fn read(sources: Sources, problems: &mut Vec<Problem>) -> Self {
-        let Sources { file, environment, flags } = sources;
+        let Sources { file, credentials, environment, flags } = sources;
         let mut layers = Self::default();
         let (path, required) = match file {
             FileChoice::Nothing => (None, false),
@@ -157,6 +171,9 @@ impl Layers {
                 Ok(None) => {}
                 Err(fault) => problems.push(of_file(&path, None, fault)),
             }
+        }
+        if let Some(directory) = credentials {
+            layers.credentials = credentials::read(&directory, problems);
         }
         for (name, value) in environment {
             layers.read_variable(name, value, problems);
@@ -222,21 +239,22 @@ impl Layers {
     }
 
     fn read_flag(&mut self, flag: Flag, problems: &mut Vec<Problem>) {
-        let (flag, setting, text) = match flag {
-            Flag::Own { flag, setting, value } => (flag.to_owned(), setting.to_owned(), value),
+        let flagged = |flag: &str| Origin::Flag { flag: flag.to_owned() };
+        let (origin, setting, text) = match flag {
+            Flag::Held { setting, value } => (Origin::Running, setting, value),
+            Flag::Own { flag, setting, value } => (flagged(flag), setting.to_owned(), value),
             Flag::Set(text) => {
                 let Some((setting, value)) = text.split_once('=') else {
                     // What stands there may be a secret: it is not repeated.
                     let fault = "needs the form section.key=value".to_owned();
-                    let origin = Origin::Flag { flag: "--set".to_owned() };
+                    let origin = flagged("--set");
                     problems.push(Problem { origin, setting: None, value: None, fault });
                     return;
                 };
-                ("--set".to_owned(), written_path(setting.trim()), value.to_owned())
+                (flagged("--set"), written_path(setting.trim()), value.to_owned())
             }
         };
-        let given = Given { raw: Raw::plain(text), origin: Origin::Flag { flag } };
-        self.flags.insert(setting, given);
+        self.flags.insert(setting, Given { raw: Raw::plain(text), origin });
     }
 }
 

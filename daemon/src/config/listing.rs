@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
-use super::layers::VARIABLE_PREFIX;
+use super::layers::{Flag, VARIABLE_PREFIX};
 use super::problem::Origin;
 use super::reader::HIDDEN;
 
@@ -18,12 +18,16 @@ const EXAMPLE_HEAD: &str = "\
 #
 # `posthaste serve` reads posthaste.toml in the directory where it is started, or the file that
 # --config or POSTHASTE_CONFIG names. Keep only the lines that you change: whatever is left out
-# follows the defaults of the version that runs. Environment variables win over the file, flags
-# over both:
+# follows the defaults of the version that runs. Credentials win over the file, environment
+# variables over both, flags over all:
 #
+#     a file posthaste.auth.admin-key in $CREDENTIALS_DIRECTORY (LoadCredential= of systemd)
 #     POSTHASTE_DELIVERY_ATTEMPT_TIMEOUT=10s      delivery.attempt-timeout, in the environment
 #     --set delivery.attempt-timeout=10s          the same as a flag
 #     --set retry.delays=10s,1m,5m                lists have commas there, and no brackets
+#
+# SIGHUP (`systemctl reload posthaste`) reads everything again. Settings marked \"Live\" then hold
+# at once, all others from the next start on; a configuration that is wrong changes nothing.
 #
 # `posthaste check` tells everything that is wrong with a configuration without starting anything;
 # `posthaste config` prints what holds and where it came from. This file is what
@@ -49,6 +53,10 @@ pub struct Entry {
     pub origin: Origin,
     /// Whether nobody may see the value.
     pub secret: bool,
+    /// Whether a reload changes it; otherwise the next start does.
+    pub live: bool,
+    /// What tells values apart that are shown alike.
+    pub(super) digest: Vec<u8>,
 }
 
 impl Entry {
@@ -68,6 +76,21 @@ impl Entry {
     /// Whether there is a value that must not be shown.
     fn is_hidden(&self) -> bool {
         self.secret && self.value != self.default
+    }
+
+    /// The value as a flag would have it; of a secret, nothing that tells it.
+    fn plain(&self) -> String {
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match &self.value {
+            Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
+            value => plain(value),
+        }
+    }
+
+    /// Whether both hold the same value, wherever it came from.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.value == other.value && self.digest == other.digest
     }
 
     /// The value as a message shows it.
@@ -101,6 +124,20 @@ impl Listing {
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.path() == path)
+    }
+
+    /// What a reload leaves as it is, as flags that keep it so.
+    #[must_use]
+    pub fn held(&self) -> Vec<Flag> {
+        let held = self.entries.iter().filter(|entry| !entry.live);
+        held.map(|entry| Flag::Held { setting: entry.path(), value: entry.plain() }).collect()
+    }
+
+    /// Each setting whose value differs from the one of `old`, with both, in order.
+    pub fn changes<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = (&'a Entry, &'a Entry)> {
+        // Both come from the same declarations.
+        let pairs = old.entries.iter().zip(&self.entries);
+        pairs.filter(|(old, new)| !old.agrees(new))
     }
 
     /// The effective values as a configuration file, the origin of each beside it.
@@ -149,8 +186,9 @@ impl Listing {
             for entry in entries {
                 text.push('\n');
                 comment(&mut text, entry.reason);
-                let form = format!("{}. Default: {}", capitalised(&entry.form), entry.default);
-                comment(&mut text, &form);
+                let live = if entry.live { ". Live." } else { "" };
+                let form = capitalised(&entry.form);
+                comment(&mut text, &format!("{form}. Default: {}{live}", entry.default));
                 put(&mut text, format_args!("{} = {}\n", entry.name, entry.default));
             }
         }

@@ -19,6 +19,11 @@ pub enum Origin {
         /// The line.
         line: Option<usize>,
     },
+    /// A file that the supervisor handed over.
+    Credential {
+        /// Its name.
+        name: String,
+    },
     /// An environment variable.
     Environment {
         /// Its name.
@@ -29,6 +34,8 @@ pub enum Origin {
         /// Without its value: `--listen`, `--set`.
         flag: String,
     },
+    /// It holds until the next start.
+    Running,
     /// Nobody set it.
     Default,
 }
@@ -38,8 +45,10 @@ impl fmt::Display for Origin {
         match self {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Credential { name } => write!(f, "credential {name}"),
             Self::Environment { variable } => f.write_str(variable),
             Self::Flag { flag } => f.write_str(flag),
+            Self::Running => f.write_str("the running process"),
             Self::Default => f.write_str("default"),
         }
     }

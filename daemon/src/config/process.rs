@@ -24,7 +24,7 @@ impl Drain {
 
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
-            timeout_ms: section.key(
+            timeout_ms: section.live(
                 "timeout",
                 Time::new(100..=HOUR),
                 "35s",
@@ -57,7 +57,7 @@ impl Log {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let s = &mut section;
         Self {
-            levels: s.key(
+            levels: s.live(
                 "level",
                 Levels,
                 "info",

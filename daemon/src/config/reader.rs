@@ -50,8 +50,10 @@ impl Reader {
     fn take(&mut self, entry: &Entry) -> Vec<Given> {
         let (path, layers) = (entry.path(), &mut self.layers);
         let file = layers.file.remove(&path);
+        let credential = layers.credentials.remove(&path);
         let environment = layers.environment.remove(&entry.variable());
-        file.into_iter().chain(environment).chain(layers.flags.remove(&path)).collect()
+        let flag = layers.flags.remove(&path);
+        file.into_iter().chain(credential).chain(environment).chain(flag).collect()
     }
 
     fn tell(&mut self, path: String, problem: Problem) {
@@ -76,7 +78,8 @@ impl Reader {
     fn tell_unknown_settings(&mut self) {
         let known: Vec<_> = self.listing.entries.iter().map(Entry::path).collect();
         let is_section = |name: &str| self.listing.sections.iter().any(|(known, _)| *known == name);
-        for (path, given) in self.layers.file.iter().chain(&self.layers.flags) {
+        let Layers { file, credentials, flags, .. } = &self.layers;
+        for (path, given) in file.iter().chain(credentials).chain(flags) {
             let section = path.split_once('.').map_or("", |(section, _)| section);
             let told = self.layers.sections.contains_key(section) && !is_section(section);
             if told && matches!(given.origin, Origin::File { .. }) {
@@ -114,8 +117,24 @@ pub(super) struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// Reads a setting. `default` is written as in the environment; `reason` says in one or two
-    /// sentences what the setting is and why its default is what it is.
+    /// Reads a setting that a reload changes. Who declares one sees to it that
+    /// [`crate::assemble::live`] applies it.
+    pub(super) fn live<K: Kind>(
+        &mut self,
+        name: &'static str,
+        kind: K,
+        default: &'static str,
+        reason: &'static str,
+    ) -> K::Value {
+        let value = self.key(name, kind, default, reason);
+        if let Some(entry) = self.reader.listing.entries.last_mut() {
+            entry.live = true;
+        }
+        value
+    }
+
+    /// Reads a setting that holds from start to end. `default` is written as in the environment;
+    /// `reason` says in one or two sentences what the setting is and why its default is what it is.
     ///
     /// A value that is wrong becomes a problem, and the default stands in for it.
     pub(super) fn key<K: Kind>(
@@ -135,12 +154,15 @@ impl Section<'_> {
             value: kind.show(&value),
             origin: Origin::Default,
             secret: K::SECRET,
+            live: false,
+            digest: kind.digest(&value),
         };
         let mut effective = value;
         for Given { raw, origin } in self.reader.take(&entry) {
             match kind.read(&raw) {
                 Ok(value) => {
                     entry.value = kind.show(&value);
+                    entry.digest = kind.digest(&value);
                     entry.origin = origin;
                     effective = value;
                 }

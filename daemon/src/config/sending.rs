@@ -56,42 +56,42 @@ impl Delivery {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let s = &mut section;
         Self {
-            attempt_timeout_ms: s.key(
+            attempt_timeout_ms: s.live(
                 "attempt-timeout",
                 Time::new(100..=10 * MINUTE),
                 "30s",
                 "The deadline of a whole attempt: name, connection, request, answer. A receiver \
                  that needs longer should answer first and work later.",
             ),
-            connect_timeout_ms: s.key(
+            connect_timeout_ms: s.live(
                 "connect-timeout",
                 Time::new(50..=MINUTE),
                 "5s",
                 "The limit for connecting, TLS included. A server that is there answers within \
                  one retransmission or two.",
             ),
-            response_body_bytes_max: s.key(
+            response_body_bytes_max: s.live(
                 "response-max",
                 Size::new(KIB..=16 * MIB),
                 "64KiB",
                 "How much of an answer is read before the connection is closed instead; 1 KiB of \
                  it is kept. Reading more costs more than a new connection.",
             ),
-            idle_timeout_ms: s.key(
+            idle_timeout_ms: s.live(
                 "idle-timeout",
                 Time::new(SECOND..=10 * MINUTE),
                 "30s",
                 "How long a connection is kept without use: less than most servers and proxies \
                  keep theirs, so that hardly a request meets a closed one.",
             ),
-            idle_per_target_max: s.key(
+            idle_per_target_max: s.live(
                 "idle-per-target-max",
                 Count::new(0..=10_000),
                 "64",
                 "Connections kept without use for one target: as many as it has attempts in \
                  flight.",
             ),
-            connections_max: s.key(
+            connections_max: s.live(
                 "connections-max",
                 Count::new(1..=1_000_000),
                 "4096",
@@ -113,7 +113,7 @@ impl Delivery {
                  50 ms an answer this is 1,280 a second.",
             ),
             address_policy: AddressPolicy {
-                allow: s.key(
+                allow: s.live(
                     "allow-networks",
                     List { item: Network, min: 0, max: 1000 },
                     "",
@@ -121,7 +121,7 @@ impl Delivery {
                      targets come from tenants, and behind this machine's addresses is your own \
                      network. A cloud's metadata service opens only with its exact address.",
                 ),
-                allow_ports: s.key(
+                allow_ports: s.live(
                     "allow-ports",
                     List { item: Count::new(1..=65_535), min: 0, max: 1000 },
                     "",
@@ -129,26 +129,26 @@ impl Delivery {
                      (mail, databases and the like).",
                 ),
             },
-            system_root_certificates: s.key(
+            system_root_certificates: s.live(
                 "system-root-certificates",
                 Switch,
                 "true",
                 "Whether to trust the certificate authorities that this system trusts.",
             ),
-            extra_root_certificates: s.key(
+            extra_root_certificates: s.live(
                 "extra-root-certificates",
                 List { item: Certificates, min: 0, max: 100 },
                 "",
                 "PEM files of further certificate authorities to trust, for receivers in your own \
                  network.",
             ),
-            resolvers: s.key(
+            resolvers: s.live(
                 "resolvers",
                 List { item: NameServer, min: 0, max: 16 },
                 "",
                 "Name servers to ask. None means those of /etc/resolv.conf.",
             ),
-            user_agent: user_agent(&s.key(
+            user_agent: user_agent(&s.live(
                 "user-agent-suffix",
                 HeaderText { max: 200 },
                 "",

@@ -354,6 +354,78 @@ fn what_was_probably_not_meant_is_noted() {
     assert!(notes("server.admin-listen=0.0.0.0:81")[0].contains("authentication"));
 }
 
+/// Credentials stand between the file and the environment; those of others are passed over.
+#[test]
+fn credentials_win_over_the_file_and_lose_to_the_environment() {
+    let [in_file, handed, variable] = [1, 2, 3].map(|n| ApiKey::from_entropy(&[n; 32]));
+    let text = format!("[auth]\nadmin-key = {:?}\n", in_file.expose());
+    let mut given = Given::file(&text);
+    let credential = |name: &str, text: &str| {
+        let folder = given.folder.path().join("credentials");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), text).unwrap();
+        Some(folder)
+    };
+    credential("somebody.elses", "x");
+    credential("posthaste.log.level", "warn");
+    let folder = credential("posthaste.auth.admin-key", &format!("{}\n", handed.expose()));
+    given.sources.credentials = folder;
+    let loaded = given.load().unwrap();
+    assert_eq!(loaded.config.auth.admin_key, Some(handed));
+    let origin = loaded.listing.entry("log.level").unwrap().origin.to_string();
+    assert_eq!(origin, "credential posthaste.log.level");
+    let given = given.variable("POSTHASTE_AUTH_ADMIN_KEY", variable.expose());
+    assert_eq!(given.load().unwrap().config.auth.admin_key, Some(variable));
+}
+
+#[test]
+fn credentials_that_cannot_be_used_are_told_without_their_value() {
+    let mut given = Given::new();
+    let folder = given.folder.path().to_owned();
+    fs::write(folder.join("posthaste.auth.admin-kye"), "hunter2").unwrap();
+    fs::write(folder.join("posthaste.auth.admin-key"), "hunter2").unwrap();
+    given.sources.credentials = Some(folder);
+    let problems = given.problems().join("\n");
+    let hint = "auth.admin-kye: no such setting; did you mean auth.admin-key?";
+    assert!(
+        problems.contains(&format!("credential posthaste.auth.admin-kye: {hint}")),
+        "{problems}"
+    );
+    assert!(problems.contains("credential posthaste.auth.admin-key: auth.admin-key"), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
+    given.sources.credentials = Some("/nowhere".into());
+    assert!(
+        given.problem().contains("the directory /nowhere cannot be read"),
+        "{}",
+        given.problem()
+    );
+}
+
+/// A secret that changes and a file whose content changes are changes, though they are shown alike.
+#[test]
+fn changes_are_seen_where_nothing_may_be_shown() {
+    let key = |n| ApiKey::from_entropy(&[n; 32]);
+    let set = |n| Given::new().set(&format!("auth.admin-key={}", key(n).expose())).load().unwrap();
+    let (old, new) = (set(1), set(2));
+    let changes: Vec<_> = new.listing.changes(&old.listing).collect();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(
+        (changes[0].0.shown(), changes[0].1.shown()),
+        ("(hidden)".into(), "(hidden)".into())
+    );
+    assert_eq!(old.listing.changes(&old.listing).count(), 0);
+    let given = Given::new();
+    let path = given.folder.path().join("key");
+    fs::write(&path, key(3).expose()).unwrap();
+    let given = given.set(&format!("auth.admin-key-file={}", path.display()));
+    let old = given.load().unwrap();
+    fs::write(&path, key(4).expose()).unwrap();
+    let new = given.load().unwrap();
+    let changed = |entry: (&Entry, &Entry)| entry.1.path();
+    let changes: Vec<_> = new.listing.changes(&old.listing).map(changed).collect();
+    assert_eq!(changes, ["auth.admin-key-file"]);
+}
+
 /// The committed example is what the program prints.
 #[test]
 fn the_example_file_is_up_to_date() {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::cli::Demo;
-use crate::config::layers::{FileChoice, Flag, Sources};
+use crate::config::layers::{Flag, Sources};
 use crate::config::{self, Config};
 
 /// The shortened schedule: an event that fails for good is dead-lettered after four seconds.
@@ -98,7 +98,7 @@ pub(super) fn config(arguments: &Demo, home: &Home, admin_key: &ApiKey) -> Resul
         .chain(cloud)
         .map(|(key, value)| Flag::Set(format!("{key}={value}")))
         .collect();
-    let sources = Sources { file: FileChoice::Nothing, environment: Vec::new(), flags };
+    let sources = Sources { flags, ..Sources::default() };
     Ok(config::load(sources)?.config)
 }
 

@@ -22,11 +22,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The two deadlines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// From an answer, or the beginning, to the first byte of a request.
-    pub(super) idle_max: Duration,
+    pub(crate) idle_max: Duration,
     /// From the first byte of a request to its whole head.
-    pub(super) head_max: Duration,
+    pub(crate) head_max: Duration,
 }
 
 /// Whether a request is being served; the connection's service tells it, its socket reads it.

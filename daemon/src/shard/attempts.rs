@@ -115,7 +115,8 @@ impl Shard {
             payload: start.payload,
             ready_at: start.ready_at,
         };
-        Made::Attempt(self.client.attempt(&endpoint, request).await)
+        let client = self.client();
+        Made::Attempt(client.attempt(&endpoint, request).await)
     }
 
     /// The prepared endpoint of a tenant, as its record stands now.

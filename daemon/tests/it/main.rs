@@ -1,4 +1,5 @@
-//! The real binary under real traffic: started, posted to, killed, restarted, filled, misused.
+//! The real binary under real traffic: started, posted to, supervised, killed, restarted, filled,
+//! misused.
 
 mod aws;
 mod clients;
@@ -11,4 +12,5 @@ mod drain;
 mod keys;
 mod receivers;
 mod retries;
+mod service;
 mod support;

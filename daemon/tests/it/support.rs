@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod sink;
+pub(crate) mod supervisor;
 
 use std::time::{Duration, Instant};
 

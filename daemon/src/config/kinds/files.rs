@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use posthaste_domain::ApiKey;
+use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use toml::Value;
@@ -36,6 +37,10 @@ impl Kind for Key {
     fn show(&self, _: &ApiKey) -> Value {
         Value::from("hidden")
     }
+
+    fn digest(&self, value: &ApiKey) -> Vec<u8> {
+        value.hash().as_bytes().to_vec()
+    }
 }
 
 /// A file that holds an API key and nothing else.
@@ -58,6 +63,10 @@ impl Kind for KeyFile {
 
     fn show(&self, value: &Self::Value) -> Value {
         Directory.show(&value.0)
+    }
+
+    fn digest(&self, value: &Self::Value) -> Vec<u8> {
+        Key.digest(&value.1)
     }
 }
 
@@ -97,6 +106,10 @@ impl Kind for Certificates {
 
     fn show(&self, value: &PemFile) -> Value {
         Directory.show(&value.path)
+    }
+
+    fn digest(&self, value: &PemFile) -> Vec<u8> {
+        digest(&SHA256, &value.content).as_ref().to_vec()
     }
 }
 

@@ -69,6 +69,11 @@ impl Home {
     pub(crate) fn data(&self) -> PathBuf {
         self.0.path().join("data")
     }
+
+    /// A file beside the data directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
 }
 
 /// The command that serves on `data` with `setup`.
@@ -102,7 +107,12 @@ impl Daemon {
 
     /// Starts an instance and waits until it listens.
     pub(crate) fn spawn(home: &Home, setup: &Setup) -> Self {
-        let mut child = command(&home.data(), setup).spawn().expect("the binary starts");
+        Self::spawn_by(command(&home.data(), setup))
+    }
+
+    /// Starts an instance by a [`command`] that was changed, and waits until it listens.
+    pub(crate) fn spawn_by(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(Vec::new()));
         let stdout = collect(child.stdout.take().expect("piped"), &output);
         let _stderr = collect(child.stderr.take().expect("piped"), &output);
