@@ -51,7 +51,7 @@ mount_ledger() {
     [ "$(wc -w <<<"$disk")" -eq 1 ] || { echo "wanted is one more disk, found: $disk" >&2; return 1; }
     blkid "$disk" >/dev/null || mkfs.ext4 -q -L posthaste "$disk"
     # systemd's own place for the state of a service whose user is made up at each start.
-    mkdir -p -m 0700 "$ROOT$(dirname "$LEDGER")"
+    install -d -m 0700 "$ROOT$(dirname "$LEDGER")"
     mkdir -p "$ROOT$LEDGER"
     grep -q "^LABEL=posthaste " "$ROOT/etc/fstab" ||
         echo "LABEL=posthaste $LEDGER ext4 noatime,nodev,nosuid,noexec 0 2" >>"$ROOT/etc/fstab"
