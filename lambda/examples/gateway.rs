@@ -1,12 +1,12 @@
 //! The fleet as a little web server: `gateway DIR [--aws URL] [--listen ADDRESS] [--create]`.
 //!
 //! `DIR` has the four binaries. First line: `listening on http://…`, which is `hooks.<zone>`; second
-//! line: `receiver on http://…`, which is `receiver.<zone>`. Each request becomes a REST v1 proxy
+//! line: `receiver on http://…`, which is `receiver.<zone>`. A request becomes a REST v1 proxy
 //! event, the authorizer is asked first where a route wants a key, nothing is remembered between.
 //!
-//! Without `--aws` it brings a simulated AWS, with queues and tables; with it `--create` makes them.
-//! `POSTHASTE_` and `AWS_` variables are handed on. Where none says who is the admin, a key is made
-//! up and printed: `admin key phk_…`.
+//! Without `--aws` it brings a simulated AWS, with queues and tables; with it `--create` makes
+//! them. `POSTHASTE_` and `AWS_` variables are handed on. Where none says who is the admin, a key
+//! is made up and printed: `admin key phk_…`.
 
 #![expect(clippy::print_stdout, reason = "what it prints is how to reach it")]
 #![expect(clippy::disallowed_methods, reason = "this is a host, outside of the functions")]

@@ -1,12 +1,12 @@
 //! The Lambda fleet: what stands between the Lambda Runtime API and the routers of
 //! `posthaste-api`, over the stores of `posthaste-aws`.
 //!
-//! | binary       | takes                                   | does                                    |
-//! |--------------|-----------------------------------------|-----------------------------------------|
-//! | `authorizer` | API Gateway's TOKEN events              | [`authorize`]                            |
-//! | `ingest`     | REST v1 proxy events of `hooks.<zone>`  | [`serve`] with `/v1`                     |
-//! | `receiver`   | those of `receiver.<zone>`              | [`serve`] with the receiver              |
-//! | `requeue`    | an event by hand, or a proxy event      | [`requeue`]                              |
+//! | binary       | takes                                  | does                        |
+//! |--------------|----------------------------------------|-----------------------------|
+//! | `authorizer` | API Gateway's TOKEN events             | [`authorize`]               |
+//! | `ingest`     | REST v1 proxy events of `hooks.<zone>` | [`serve`] with `/v1`        |
+//! | `receiver`   | those of `receiver.<zone>`             | [`serve`] with the receiver |
+//! | `requeue`    | an event by hand, or a proxy event     | [`requeue`]                 |
 //!
 //! Each binary reads the [`environment`], starts [`logging`], assembles what it needs and gives a
 //! handler to [`run`]. Refuses to decide anything: what a request means is the routers', what is
