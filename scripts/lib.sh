@@ -12,6 +12,7 @@ export PYTHONDONTWRITEBYTECODE=1
 # Exact version, so that a new release cannot break a build. Others on the machine are used if they are not older.
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_OLDEST=0.18.0 # the first ones cannot read our lock file's format
+CARGO_DEB_VERSION=3.8.0
 # Exactly the version of the library in Cargo.toml: the two talk in a format that changes with each.
 GUNGRAUN_VERSION=0.20.0
 # What aws-cdk-lib wants (infra/package.json).
