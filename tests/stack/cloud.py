@@ -1,18 +1,24 @@
 """An AWS on this machine: ministack, and the synthesized stacks in it.
 
-The templates go in as they were synthesized. Of the app only the architecture of the functions is
-changed, because their code is built for this machine. Of the network two things are left out that
-ministack does not know and nothing depends on: the flow log and its role.
+The templates go in as they were synthesized. Of the app only the architecture of the functions is changed, because
+their code is built for this machine. Of the network one thing is left out that ministack does not know and nothing
+depends on: the flow log.
+
+Every call is held against the policies of whoever makes it, those of the queues too. They refuse what comes without TLS,
+so calls go through a door that says that they came with it, as a load balancer does.
 """
 
+import http.client
 import json
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -43,6 +49,10 @@ main()
 UNKNOWN = {"AWS::EC2::FlowLog"}
 
 
+# Actions of SQS, by which AWS allows the call for one message and the call for many.
+BATCHES = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:SendMessage")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,12 +72,69 @@ def until(what, wanted, seconds):
         time.sleep(PAUSE_S)
 
 
+class Door(ThreadingHTTPServer):
+    """Passes every request on, and says that it came by TLS."""
+
+    daemon_threads = True
+
+    def __init__(self, port):
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.to = port
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Passing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self):
+        # Whoever hangs up in the middle, as a process that is killed, wants no answer.
+        try:
+            super().handle_one_request()
+        except OSError:
+            self.close_connection = True
+
+    def pass_on(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.to)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in (*self.headers.items(), ("X-Forwarded-Proto", "https")):
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        self.send_response_only(response.status, response.reason)
+        for name, value in response.getheaders():
+            if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    do_DELETE = do_GET = do_HEAD = do_PATCH = do_POST = do_PUT = pass_on
+
+    def log_message(self, *_):
+        pass
+
+
 class Cloud:
     """ministack in a process of its own, which ends with this one."""
 
     def __init__(self, folder):
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._door = Door(self.port)
+        self.url = self._door.url
         self.log = folder / "ministack.log"
         self._session = botocore.session.get_session()
         self._home = Path(tempfile.mkdtemp(dir=folder))
@@ -77,6 +144,8 @@ class Cloud:
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            # Every call is held against the policies of whoever makes it.
+            "AUTH": "true",
             # Where functions find AWS.
             "AWS_ENDPOINT_URL": self.url,
             # Where it unpacks their code.
@@ -103,6 +172,7 @@ class Cloud:
         self.client("s3").create_bucket(Bucket=BUCKET)
 
     def close(self):
+        self._door.close()
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._home, ignore_errors=True)
@@ -119,13 +189,23 @@ class Cloud:
             service, region_name=REGION, endpoint_url=self.url, config=config, **KEYS
         )
 
-    def environment(self):
-        """What a process needs in its environment to take this for AWS."""
+    def environment(self, role):
+        """What a process needs in its environment to take this for AWS, and to have a role there. Whom the role trusts
+        is changed first: an instance gets its credentials from EC2, which is not here."""
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+            ],
+        }
+        self.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        got = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="instance")["Credentials"]
         return {
-            "AWS_ACCESS_KEY_ID": ACCOUNT,
-            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": got["SessionToken"],
             "AWS_REGION": REGION,
-            "AWS_ENDPOINT_URL": self.url,
         }
 
     def deploy(self, assembly, stack, name):
@@ -165,6 +245,28 @@ class Cloud:
             raise RuntimeError(f"{name} is {made['StackStatus']}:\n" + "\n".join(reasons))
         return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
 
+    def translate_rights(self, stack):
+        """Gives each role of a stack the rights that it has once more, in ministack's words. For calls with many entries
+        it goes by the name of the call, where AWS goes by what an entry does."""
+        iam = self.client("iam")
+        for role in self._roles(stack):
+            name = role["PhysicalResourceId"]
+            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+                document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+                translated = [found for one in document["Statement"] for found in translations(one)]
+                if translated:
+                    document = json.dumps({"Version": "2012-10-17", "Statement": translated})
+                    iam.put_role_policy(RoleName=name, PolicyName=f"{policy}-translated", PolicyDocument=document)
+
+    def _roles(self, stack):
+        listed = self.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+        return [one for one in listed if one["ResourceType"] == "AWS::IAM::Role"]
+
+    def role(self, stack, logical_id):
+        """The name of the one role whose logical id begins so."""
+        (found,) = (one for one in self._roles(stack) if one["LogicalResourceId"].startswith(logical_id))
+        return found["PhysicalResourceId"]
+
     def _publish(self, assembly, stack):
         """Puts the assets of a stack into the bucket that its template names."""
         s3 = self.client("s3")
@@ -177,6 +279,17 @@ class Cloud:
                 body = source.read_bytes()
             for destination in asset["destinations"].values():
                 s3.put_object(Bucket=BUCKET, Key=destination["objectKey"], Body=body)
+
+
+def translations(statement):
+    """A statement in ministack's words, where it has others."""
+    actions = statement["Action"]
+    for action in [actions] if isinstance(actions, str) else actions:
+        if action in BATCHES:
+            yield statement | {"Action": f"{action}Batch"}
+        if action.startswith("dynamodb:PartiQL"):
+            # It looks for no table in a statement.
+            yield {"Effect": "Allow", "Action": "dynamodb:BatchExecuteStatement", "Resource": "*"}
 
 
 def zipped(folder):

@@ -98,16 +98,21 @@ class Passing(BaseHTTPRequestHandler):
 
 class Daemon:
     """A daemon as the user data of the stack configures it, with its own disk. What differs from an instance is in
-    its environment: where AWS is, where it listens, short pauses, and leave to deliver to this machine."""
+    its environment: where AWS is, where it listens, short pauses, and leave to deliver to this machine. In AWS it is
+    what an instance is: the role of the launch template."""
 
-    def __init__(self, binary, config, folder, cloud, names, delays):
+    def __init__(self, binary, config, folder, cloud, role, names, delays):
         self._folder = folder
         self._admin = free_port()
         folder.mkdir(parents=True)
+        # As the package makes it, and the unit hands it on.
+        key = subprocess.run([binary, "key"], capture_output=True, text=True, check=True).stdout
+        (folder / "posthaste.auth.admin-key").write_text(key)
         self._log = folder / "log"
         self.environment = {
             "PATH": os.environ["PATH"],
-            **cloud.environment(),
+            **cloud.environment(role),
+            "CREDENTIALS_DIRECTORY": str(folder),
             "POSTHASTE_AWS_SQS_ENDPOINT": cloud.url,
             "POSTHASTE_AWS_DYNAMODB_ENDPOINT": cloud.url,
             "POSTHASTE_AWS_SWEEP_PAUSE": "1s",

@@ -4,8 +4,9 @@ daemon on the same queue and tables.
 
     tests/stack/run.py BINARIES    the folder of posthaste, authorizer, ingest, receiver and requeue (target/release)
 
-Each check is a step of one story, told in order; what each proves is said beside it. Time is moved in the rows, where a
-lease would have to run out for minutes. Needs Node and the packages of infra/ for the synthesis (scripts/setup).
+Each check is a step of one story, told in order; what each proves is said beside it. Functions and daemons have the roles of
+the template, and every call that they make is held against its policies. Time is moved in the rows, where a lease would
+have to run out for minutes. Needs Node and the packages of infra/ for the synthesis (scripts/setup).
 Exit status: 0 when everything holds, 1 else, 77 with one line where something is not installed.
 """
 
@@ -87,6 +88,7 @@ class Stack:
         )  # fmt: skip
         self.cloud.deploy(assembly, "Network", f"{PREFIX}-network")
         self.outputs = self.cloud.deploy(assembly, "App", f"{PREFIX}-app")
+        self.cloud.translate_rights(f"{PREFIX}-app")
         self.configure(assembly)
 
     def dist(self):
@@ -113,7 +115,8 @@ class Stack:
 
     def daemon(self, name, delays):
         binary = self.binaries / "posthaste"
-        daemon = Daemon(binary, self.config, self.folder / name, self.cloud, self.names, delays)
+        role = self.cloud.role(f"{PREFIX}-app", "FleetRole")
+        daemon = Daemon(binary, self.config, self.folder / name, self.cloud, role, self.names, delays)
         self.daemons.append(daemon)
         return daemon
 
