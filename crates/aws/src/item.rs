@@ -5,7 +5,8 @@
 //!           tenantId S, eventId S = body#<event id>            a payload too large for its row
 //! always    status S, attempts N, createdAt S (seconds), gen N
 //! payload   payload S (B where it is not UTF-8; M in older rows); absent: in the body item
-//! attempts  a#<gen>#<n> M, lastAttemptAt S (seconds), errorMessage S, targetUrl S, interrupted N
+//! attempts  a#<gen>#<n> M, lastAttemptAt S (seconds), targetUrl S, interrupted N
+//!           errorMessage S, lastResponse B: of the last attempt, while it is a failure
 //! lease     wk N, due N (ms), epoch N, owner S, nextAttemptAt N (ms), cause S
 //! end       endedAt N (ms), ttl N (seconds)
 //! indexes   work (wk, due): rows that somebody owes
@@ -52,6 +53,7 @@ pub(crate) mod name {
     pub(crate) const CREATED_AT: &str = "createdAt";
     pub(crate) const LAST_ATTEMPT_AT: &str = "lastAttemptAt";
     pub(crate) const ERROR_MESSAGE: &str = "errorMessage";
+    pub(crate) const LAST_RESPONSE: &str = "lastResponse";
     pub(crate) const TTL: &str = "ttl";
     pub(crate) const ROUND: &str = "gen";
     pub(crate) const OWNER: &str = "owner";

@@ -2,7 +2,9 @@
 //!
 //! An attribute each, so that writing one needs no read and no list that grows under a second
 //! writer. Short, because each status write costs the size of the whole row: a row of five failed
-//! attempts is to stay near 1 KiB.
+//! attempts is to stay near 1 KiB. Only of the last attempt, while it is a failure, the row keeps
+//! what there is: its response (`lastResponse`) and its error (`errorMessage`), which the next
+//! outcome replaces or removes (ADR 0010).
 
 use std::collections::HashMap;
 
@@ -13,14 +15,18 @@ use posthaste_domain::{Attempt, ErrorClass, PhaseTimings, Timestamp, Verdict};
 use posthaste_ports::LoggedAttempt;
 
 use super::edit::{number, text, time};
-use super::{Item, number as parsed, text as read};
+use super::{Item, name as item_name, number as parsed, text as read};
 
 /// What the name of an entry begins with.
 const PREFIX: &str = "a#";
-/// How much of a response is kept in the row, in bytes: enough for a receiver's error code.
+/// How much of a response an entry keeps, in bytes: enough for a receiver's error code.
 const RESPONSE_BYTES_MAX: usize = 64;
-/// How much of an error line is kept, in bytes.
+/// How much of an error line an entry keeps, in bytes.
 const ERROR_BYTES_MAX: usize = 120;
+/// How much of the last failure's response is kept, in bytes (CONTRACT §1).
+const LAST_RESPONSE_BYTES_MAX: usize = 1024;
+/// How much of the last failure's error line is kept, in bytes; a line of ours is shorter.
+const LAST_ERROR_BYTES_MAX: usize = 400;
 
 const AT: &str = "at";
 const DURATION: &str = "ms";
@@ -41,9 +47,15 @@ pub(crate) fn name(round: u32, attempt: u32) -> String {
     format!("{PREFIX}{round}#{attempt}")
 }
 
-/// An error line as it is kept.
-pub(crate) fn error_line(line: &str) -> &str {
-    &line[..line.floor_char_boundary(ERROR_BYTES_MAX)]
+/// The last failure's error line as the row keeps it.
+pub(crate) fn last_error(line: &str) -> &str {
+    &line[..line.floor_char_boundary(LAST_ERROR_BYTES_MAX)]
+}
+
+/// The last failure's response as the row keeps it; none where its entry has all of it.
+pub(crate) fn last_response(attempt: &Attempt) -> Option<Value> {
+    let kept = &attempt.response[..attempt.response.len().min(LAST_RESPONSE_BYTES_MAX)];
+    (kept.len() > RESPONSE_BYTES_MAX).then(|| Value::B(Blob::new(kept)))
 }
 
 /// An attempt as it is kept.
@@ -66,7 +78,7 @@ pub(crate) fn value(attempt: &Attempt) -> Value {
         put(RETRY_AFTER, number(after));
     }
     if let Some(error) = &attempt.error {
-        put(ERROR, text(error_line(error)));
+        put(ERROR, text(&error[..error.floor_char_boundary(ERROR_BYTES_MAX)]));
     }
     let response = &attempt.response[..attempt.response.len().min(RESPONSE_BYTES_MAX)];
     if !response.is_empty() {
@@ -81,7 +93,26 @@ pub(crate) fn value(attempt: &Attempt) -> Value {
 pub(crate) fn log(item: &Item) -> Vec<LoggedAttempt> {
     let mut log: Vec<_> = item.iter().filter_map(|(name, value)| logged(name, value)).collect();
     log.sort_by_key(|entry| (entry.round, entry.attempt.number));
+    if let Some(last) = log.last_mut() {
+        complete(&mut last.attempt, item);
+    }
     log
+}
+
+/// What the row keeps of its last attempt beside the entry, where it is the entry's: it begins with
+/// what the entry has.
+fn complete(last: &mut Attempt, item: &Item) {
+    if let Some(Value::B(whole)) = item.get(item_name::LAST_RESPONSE)
+        && whole.as_ref().starts_with(&last.response)
+        && last.verdict != Verdict::Delivered
+    {
+        last.response = Bytes::copy_from_slice(whole.as_ref());
+    }
+    if let (Some(error), Some(whole)) = (&mut last.error, read(item, item_name::ERROR_MESSAGE))
+        && whole.starts_with(&**error)
+    {
+        *error = whole.into();
+    }
 }
 
 fn logged(name: &str, value: &Value) -> Option<LoggedAttempt> {

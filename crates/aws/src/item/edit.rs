@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
-use posthaste_domain::{Attempt, EventStatus, InstanceId, RowChange, RowKey, RowWrite, Timestamp};
+use posthaste_domain::{
+    Attempt, EventStatus, InstanceId, RowChange, RowKey, RowWrite, Timestamp, Verdict,
+};
 
 use super::{Item, attempt, kept_ms, name, standing, work_partition};
 
@@ -166,7 +168,8 @@ impl Edit {
         self.removes.extend([name::PARTITION, name::DUE, name::OWNER, name::EPOCH]);
         self.removes.push(name::NEXT_ATTEMPT_AT);
         if to == EventStatus::Delivered {
-            self.removes.extend([name::STANDING, name::CAUSE, name::ERROR_MESSAGE]);
+            self.removes.extend([name::STANDING, name::CAUSE]);
+            self.removes.extend([name::ERROR_MESSAGE, name::LAST_RESPONSE]);
         } else {
             self.set(name::STANDING, text(standing(&key.tenant, to)));
         }
@@ -178,7 +181,16 @@ impl Edit {
         self.sets.push((attempt::name(round, logged.number).into(), attempt::value(logged)));
         self.set(name::LAST_ATTEMPT_AT, seconds(logged.at));
         if let Some(error) = &logged.error {
-            self.set(name::ERROR_MESSAGE, text(attempt::error_line(error)));
+            self.set(name::ERROR_MESSAGE, text(attempt::last_error(error)));
+        }
+        // A success has room for its entry only, if it is to cost one write unit; its end removes
+        // what was kept of a failure.
+        if logged.verdict == Verdict::Delivered {
+            return;
+        }
+        match attempt::last_response(logged) {
+            Some(response) => self.set(name::LAST_RESPONSE, response),
+            None => self.removes.push(name::LAST_RESPONSE),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use posthaste_domain::{Attempt, ErrorClass, EventId, PhaseTimings, RowChange, RowWrite, Verdict};
+use posthaste_ports::LoggedAttempt;
 
 use super::edit::Want;
 use super::*;
@@ -200,6 +201,45 @@ fn an_attempt_is_read_as_it_was_written_but_shorter() {
         let wanted = Attempt { error, response: vec![b'r'; 64].into(), ..attempt };
         assert_eq!(read.attempt, wanted);
     }
+}
+
+/// For all failures: the last one is read with its whole response, up to 1 KiB, and its whole error;
+/// those before it are as short as ever, and a success leaves nothing of them.
+#[test]
+fn the_last_failure_is_read_whole() {
+    let mut item = new_item(b"{}").row;
+    let mut wanted = Vec::new();
+    for (number, response, kept) in [(1, 1024, 1024), (2, 5000, 1024), (3, 10, 10), (4, 65, 65)] {
+        let attempt = Attempt {
+            response: vec![b'r'; response].into(),
+            error: Some("e".repeat(300).into()),
+            ..logged(number)
+        };
+        let change = RowChange::Fail {
+            attempts: number,
+            attempts_seen: number - 1,
+            interrupted: 0,
+            owner: instance("a"),
+            epoch_seen: u64::from(number > 1),
+            next_attempt_at: at(60),
+            until: at(90),
+            cause: None,
+            at: at(1),
+            attempt: Some(Box::new(attempt)),
+        };
+        item = edited(&item, Edit::of(&RowWrite { key: key(), round: 0, change })).unwrap();
+        let length = |it: &LoggedAttempt| {
+            (it.attempt.response.len(), it.attempt.error.as_ref().map_or(0, |error| error.len()))
+        };
+        let read: Vec<_> = log(&item).iter().map(length).collect();
+        let whole = (kept, 300);
+        assert_eq!(read, [&wanted[..], &[whole]].concat());
+        wanted.push((kept.min(64), 120));
+        assert_eq!(item.contains_key(name::LAST_RESPONSE), kept > 64);
+    }
+    let change = RowChange::Deliver { attempts: 5, at: at(7), attempt: None };
+    let item = edited(&item, Edit::of(&RowWrite { key: key(), round: 0, change })).unwrap();
+    assert!(!item.contains_key(name::LAST_RESPONSE) && !item.contains_key(name::ERROR_MESSAGE));
 }
 
 /// A row of an earlier version: a payload as a map, and none of the newer attributes.

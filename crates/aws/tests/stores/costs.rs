@@ -1,6 +1,9 @@
-//! What an accepted event costs in requests and write units, counted on the wire.
+//! What an accepted event, and its outcomes, cost in requests and write units, counted on the wire.
 
-use posthaste_ports::{Acceptance, EventStore as _, NewEvent};
+use posthaste_domain::{
+    Attempt, ErrorClass, InstanceId, PhaseTimings, RowChange, RowKey, RowWrite, Verdict,
+};
+use posthaste_ports::{Acceptance, EventStore as _, NewEvent, Rows as _, Written};
 use serde_json::{Value, json};
 
 use crate::harness::{EVENTS, START, Stores, World, client, shared};
@@ -70,5 +73,79 @@ async fn an_accepted_event_costs_what_is_said() {
         let cost = cost(count, &payload, with_key).await;
         println!("{count} of {bytes} bytes, key {with_key}: {cost:?}");
         assert_eq!(cost, Cost { requests, write_units }, "{count} of {bytes}, key {with_key}");
+    }
+}
+
+/// An attempt whose receiver answered with so many bytes.
+fn attempt(number: u32, verdict: Verdict, response: usize) -> Option<Box<Attempt>> {
+    Some(Box::new(Attempt {
+        number,
+        at: START,
+        duration_ms: 1_234,
+        status_code: Some(if verdict == Verdict::Delivered { 200 } else { 503 }),
+        verdict,
+        error: (verdict != Verdict::Delivered).then(|| "e".repeat(100).into()),
+        response: vec![b'r'; response].into(),
+        phases: PhaseTimings::default(),
+    }))
+}
+
+/// What the events that are written cost in units of the table, one after the other. The item is
+/// put once more as each write leaves it, which costs what the write does.
+async fn outcome_units(response: usize, verdicts: &[Verdict]) -> Vec<f64> {
+    let mut world = World::start().await;
+    let event = world.event(START, &[b'x'; 500]);
+    world.stores.events.accept(vec![event.clone()]).await.unwrap();
+    let key = RowKey { tenant: event.tenant, event: event.id };
+    let mut costs = Vec::new();
+    for (number, verdict) in (1..).zip(verdicts) {
+        let attempt = attempt(number, *verdict, response);
+        let change = if *verdict == Verdict::Delivered {
+            RowChange::Deliver { attempts: number, at: START, attempt }
+        } else {
+            RowChange::Fail {
+                attempts: number,
+                attempts_seen: number - 1,
+                interrupted: 0,
+                owner: InstanceId::try_new("a-daemon").unwrap(),
+                epoch_seen: u64::from(number > 1),
+                next_attempt_at: START.plus_millis(60_000),
+                until: START.plus_millis(240_000),
+                cause: None,
+                at: START,
+                attempt,
+            }
+        };
+        let write = RowWrite { key: key.clone(), round: 0, change };
+        assert_eq!(world.stores.rows.write(vec![write]).await, [Ok(Written::Done)]);
+        let rows = world.dynamo.items(EVENTS);
+        let row = rows.iter().find(|item| item["eventId"]["S"] == key.event.to_string());
+        let request = json!({
+            "TableName": "test-Events",
+            "Item": row.expect("the row is there"),
+            "ReturnConsumedCapacity": "INDEXES",
+        });
+        let done = world.dynamo.database.put_item(serde_json::from_value(request).unwrap());
+        let done = serde_json::to_value(done.unwrap()).unwrap();
+        let units = done["ConsumedCapacity"]["Table"]["CapacityUnits"].as_f64();
+        costs.push(units.unwrap_or_else(|| panic!("{done}")));
+    }
+    costs
+}
+
+/// A first attempt that succeeds costs one write unit, whatever the receiver answers. A failure costs
+/// one more where the receiver's whole answer is kept, and it is kept once, not once an attempt.
+#[tokio::test]
+async fn an_outcome_costs_what_is_said() {
+    let failed = Verdict::Failed { class: ErrorClass::ServerError, retry_after_ms: None };
+    let five = [failed; 5];
+    for response in [0, 64, 1024] {
+        assert_eq!(outcome_units(response, &[Verdict::Delivered]).await, [1.0], "{response}");
+    }
+    let short = outcome_units(64, &five).await;
+    let whole = outcome_units(1024, &five).await;
+    println!("failures answered with 64 bytes: {short:?}, with 1 KiB: {whole:?}");
+    for (short, whole) in short.iter().zip(&whole) {
+        assert_eq!(whole - short, 1.0, "{short} {whole}");
     }
 }
