@@ -30,12 +30,10 @@ export interface Posthaste {
  */
 export function posthaste(config: Config, artifacts: Artifacts, props: AppProps = {}): Posthaste {
   const app = new App({ ...props, context: { ...FLAGS, ...props.context } });
-  const network = new NetworkStack(app, "Network", {
-    stackName: `${config.prefix}-network`,
+  const network = new NetworkStack(app, `${config.prefix}-network`, {
     description: "Posthaste: the network",
   });
-  const stack = new AppStack(app, "App", {
-    stackName: `${config.prefix}-app`,
+  const stack = new AppStack(app, `${config.prefix}-app`, {
     description: "Posthaste: tables, queues, functions, APIs and daemons",
     config,
     artifacts,

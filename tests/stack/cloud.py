@@ -208,7 +208,7 @@ class Cloud:
             "AWS_REGION": REGION,
         }
 
-    def deploy(self, assembly, stack, name):
+    def deploy(self, assembly, stack):
         """Makes a stack of a synthesized template; its outputs by name."""
         self._publish(assembly, stack)
         template = json.loads((assembly / f"{stack}.template.json").read_text())
@@ -222,27 +222,27 @@ class Cloud:
         key = f"{stack}.template.json"
         self.client("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(template).encode())
         cloud_formation.create_stack(
-            StackName=name,
+            StackName=stack,
             TemplateURL=f"{self.url}/{BUCKET}/{key}",
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
 
         def described():
-            return cloud_formation.describe_stacks(StackName=name)["Stacks"][0]
+            return cloud_formation.describe_stacks(StackName=stack)["Stacks"][0]
 
         def ended():
             return not described()["StackStatus"].endswith("IN_PROGRESS")
 
-        until(f"the stack {name} is made", ended, DEPLOY_S)
+        until(f"the stack {stack} is made", ended, DEPLOY_S)
         made = described()
         if made["StackStatus"] != "CREATE_COMPLETE":
-            events = cloud_formation.describe_stack_events(StackName=name)["StackEvents"]
+            events = cloud_formation.describe_stack_events(StackName=stack)["StackEvents"]
             reasons = [
                 f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
                 for event in events
                 if event.get("ResourceStatusReason")
             ]
-            raise RuntimeError(f"{name} is {made['StackStatus']}:\n" + "\n".join(reasons))
+            raise RuntimeError(f"{stack} is {made['StackStatus']}:\n" + "\n".join(reasons))
         return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
 
     def translate_rights(self, stack):

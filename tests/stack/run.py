@@ -86,8 +86,8 @@ class Stack:
             },
             check=True, timeout=SYNTHESIS_S,
         )  # fmt: skip
-        self.cloud.deploy(assembly, "Network", f"{PREFIX}-network")
-        self.outputs = self.cloud.deploy(assembly, "App", f"{PREFIX}-app")
+        self.cloud.deploy(assembly, f"{PREFIX}-network")
+        self.outputs = self.cloud.deploy(assembly, f"{PREFIX}-app")
         self.cloud.translate_rights(f"{PREFIX}-app")
         self.configure(assembly)
 
@@ -107,7 +107,7 @@ class Stack:
     def configure(self, assembly):
         """The daemon's configuration, as the user data of the launch template writes it; the name of the instance is
         that of each daemon here."""
-        functions = user_data(assembly / "App.template.json").rsplit("\nmain\n", 1)[0]
+        functions = user_data(assembly / f"{PREFIX}-app.template.json").rsplit("\nmain\n", 1)[0]
         script = f"{functions}\nINSTANCE=i-0\nposthaste_toml\n"
         made = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
         self.config = self.folder / "posthaste.toml"
