@@ -80,7 +80,7 @@ impl Courier {
             }
             AtStart::Forget => {
                 started.forgotten += 1;
-                self.forget(vec![JobChange::Remove(job.key)]).await;
+                self.forget(vec![JobChange::End(job.key, job.round)]).await;
             }
             AtStart::Schedule | AtStart::Keep => {}
         }
@@ -98,7 +98,8 @@ impl Courier {
                 return Ok(forgotten);
             }
             forgotten += page.owed.len() as u64;
-            let removed = page.owed.into_iter().map(|owed| JobChange::Remove(owed.key)).collect();
+            let removed =
+                page.owed.into_iter().map(|owed| JobChange::End(owed.key, owed.round)).collect();
             self.ports.jobs.apply(removed).await?;
         }
     }
@@ -159,14 +160,22 @@ impl Courier {
             let page = self.ports.jobs.timers(whole, from, Timestamp::MAX, PAGE_MAX).await?;
             let keys: Vec<DeliveryKey> = page.owed.into_iter().map(|owed| owed.key).collect();
             let jobs = self.ports.jobs.jobs(&keys).await?;
-            let writes = jobs.into_iter().flatten().filter_map(|job| {
+            let given_away = jobs.into_iter().flatten().filter_map(|mut job| {
                 let JobState::Waiting { due, .. } = job.state else { return None };
                 // Others take it over when it is due, not before.
-                let until = due.max(self.now());
-                Some(extend(&row_key(&job.key), job.round, self.owner(job.epoch), until))
+                job.lease_until = due.max(self.now());
+                Some(job)
             });
-            let writes: Vec<RowWrite> = writes.collect();
-            if !writes.is_empty() {
+            let given_away: Vec<Job> = given_away.collect();
+            if !given_away.is_empty() {
+                // Noted here first: whoever starts on this disk must not take itself for the owner.
+                let puts = given_away.iter().map(|job| JobChange::Put(Box::new(job.clone())));
+                self.ports.jobs.apply(puts.collect()).await?;
+                let give_away = |job: &Job| -> RowWrite {
+                    let (key, owner) = (row_key(&job.key), self.owner(job.epoch));
+                    extend(&key, job.round, owner, job.lease_until)
+                };
+                let writes = given_away.iter().map(give_away).collect();
                 let answers = self.ports.rows.write(writes).await;
                 let done = answers.iter().filter(|answer| matches!(answer, Ok(Written::Done)));
                 released += done.count() as u64;

@@ -28,7 +28,10 @@ pub(crate) fn state(rules: &Rules, state: &State) -> Option<&'static str> {
             facts.succeeded || row.status != EventStatus::Delivered,
             "P2: DELIVERED means that a 2xx was seen",
         ),
-        (spent || !dead, "P3: DLQ means that the round's attempts were all made"),
+        (
+            spent || facts.poisoned || !dead,
+            "P3: DLQ means that the round's attempts were all made, or poison",
+        ),
         (state.dlq[round] > 0 || !dead, "P3: DLQ means that the DLQ has the round's message"),
         (holders(state, row) <= 1 || facts.skewed, "P6: one holder of the lease at a time"),
         (owners(state) <= 1, "P6: one owner an epoch"),

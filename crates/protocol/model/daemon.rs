@@ -11,7 +11,7 @@ use posthaste_domain::{
 use posthaste_protocol::{
     AfterRead, Arriving, AtStart, Dead, Disk, Dying, DyingStep, Hold, OnReceive, Owner, Permit,
     Settled, Taken, VISIBILITY_MS, after_claim, after_die, after_outcome, claim, dying_step,
-    on_owed, outcome_write,
+    extend, on_owed, outcome_write,
 };
 
 use crate::action::{Action, SUCCEEDS};
@@ -71,8 +71,9 @@ fn work(rules: &Rules, state: &State, who: Who, out: Out<'_>) {
             next.facts.succeeded = true;
             out(Action::Daemon(who, SUCCEEDS), next);
         }
-        Stage::Succeeded | Stage::Failed => send_outcome(rules, state, who, out),
+        Stage::Succeeded | Stage::Failed | Stage::Poisoned => send_outcome(rules, state, who, out),
         Stage::Waiting => {
+            give_away(rules, state, who, out);
             if permit(job) == Permit::Attempt || rules.lacks(Mutant::AttemptsAtAnyTime) {
                 job.stage = Stage::WaitingFlying;
                 post(&mut next, who);
@@ -91,6 +92,28 @@ fn work(rules: &Rules, state: &State, who: Who, out: Out<'_>) {
         }
         Stage::Dying => send_letter(rules, state, who, out),
         Stage::DyingSent => send_mark(rules, state, who, out),
+    }
+}
+
+/// The instance stops, and is not to come back: it gives its lease away, so that others need not
+/// wait for its end, and notes that first.
+fn give_away(rules: &Rules, state: &State, who: Who, out: Out<'_>) {
+    let job = state.daemons[usize::from(who)].job;
+    let mut next = *state;
+    next.facts.lates += 1;
+    if !job.holds || next.facts.lates > rules.bounds.lates {
+        return;
+    }
+    let noted = Job { holds: false, stamp: job.stamp + 1, ..job };
+    let daemon = next.daemon(who);
+    daemon.up = false;
+    daemon.job = if rules.lacks(Mutant::GivesAwayUnnoted) { job } else { noted };
+    out(Action::Wish("an owner stops before it gives its lease away"), next);
+    let owner = Owner { instance: name(who), epoch: u64::from(job.epoch) };
+    let request = extend(&KEY, u32::from(job.round), owner, until(noted.stamp));
+    if matches!(write(rules, &mut next, &request), Reply::Done) {
+        next.row = next.row.map(|row| Record { over: true, ..row });
+        out(Action::Wish("an owner gives its lease away, and stops"), next);
     }
 }
 
@@ -300,9 +323,10 @@ fn settlement(job: &Job) -> Settlement {
         owed_as: OwedAs::Fresh,
         interrupted: 0,
         at: due,
-        attempt: Some(ATTEMPT.clone()),
+        attempt: (job.stage != Stage::Poisoned).then(|| ATTEMPT.clone()),
         resolution: match job.stage {
             Stage::Succeeded => Resolution::Delivered,
+            Stage::Poisoned => Resolution::DeadLettered { cause: DeadLetterCause::Poison },
             _ if job.is_last => {
                 Resolution::DeadLettered { cause: DeadLetterCause::AttemptsExhausted }
             }
@@ -416,7 +440,12 @@ fn on_disk(job: Job) -> Job {
         Stage::Held | Stage::HeldFlying => Job::IDLE,
         Stage::WaitingFlying => Job { stage: Stage::Waiting, ..job },
         Stage::DyingSent => Job { stage: Stage::Dying, ..job },
-        Stage::Idle | Stage::Succeeded | Stage::Failed | Stage::Waiting | Stage::Dying => job,
+        Stage::Idle
+        | Stage::Succeeded
+        | Stage::Failed
+        | Stage::Poisoned
+        | Stage::Waiting
+        | Stage::Dying => job,
     }
 }
 
@@ -432,6 +461,12 @@ fn crash(rules: &Rules, state: &State, who: Who, out: Out<'_>) {
     daemon.claims = None;
     daemon.job = on_disk(job);
     out(Action::Fault(who, "crashes"), next);
+    if job.stage == Stage::WaitingFlying {
+        let mut next = next;
+        next.facts.poisoned = true;
+        next.daemon(who).job = Job { stage: Stage::Poisoned, is_last: true, ..job };
+        out(Action::Fault(who, "crashes in the same attempt once more"), next);
+    }
     if on_disk(job).stage != Stage::Idle {
         next.daemon(who).job = Job::IDLE;
         out(Action::Fault(who, "vanishes with its disk"), next);

@@ -7,8 +7,9 @@
 //! cargo run --release -p posthaste-protocol --example explore -- --mutants rules taken out
 //! ```
 //!
-//! What the world leaves out: more than one event, poison messages, deleted rows, give-aways and
-//! putting off, and jobs that a disk has forgotten one by one.
+//! What the world leaves out: more than one event, poison messages, deleted rows, putting off, jobs
+//! that a disk has forgotten one by one, and the wall clock: a sweep by a clock that is ahead is a
+//! fault, and that one which went back judges nothing is a function with a test of its own.
 
 mod action;
 mod check;

@@ -169,6 +169,8 @@ pub(crate) enum Stage {
     Succeeded,
     /// A failure is on the disk, not in the row.
     Failed,
+    /// Crashes have cut its attempts off too often: that is on the disk, not in the row.
+    Poisoned,
     /// The row is ours; the next attempt waits for its time.
     Waiting,
     /// Its POST is on the way.
@@ -210,7 +212,7 @@ impl Job {
         match self.stage {
             Stage::Idle => Local::Unknown,
             Stage::Held | Stage::HeldFlying => Local::Held { round },
-            Stage::Succeeded | Stage::Failed => Local::Unwritten { round },
+            Stage::Succeeded | Stage::Failed | Stage::Poisoned => Local::Unwritten { round },
             Stage::Waiting | Stage::WaitingFlying => Local::Waiting { round },
             Stage::Dying | Stage::DyingSent => Local::Dying { round },
         }
@@ -221,7 +223,7 @@ impl Job {
     }
 
     pub(crate) const fn is_unwritten(&self) -> bool {
-        matches!(self.stage, Stage::Succeeded | Stage::Failed)
+        matches!(self.stage, Stage::Succeeded | Stage::Failed | Stage::Poisoned)
     }
 }
 
@@ -280,6 +282,8 @@ pub(crate) struct Facts {
     pub(crate) succeeded: bool,
     /// A lease was taken although it was not over.
     pub(crate) skewed: bool,
+    /// An event was given up for poison.
+    pub(crate) poisoned: bool,
     /// POSTs, by round.
     pub(crate) posts: [u8; ROUNDS],
     /// Faults so far.
@@ -321,6 +325,7 @@ impl State {
             accepted: false,
             succeeded: false,
             skewed: false,
+            poisoned: false,
             posts: [0; ROUNDS],
             faults: 0,
             repeats: 0,

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use posthaste_domain::{EventStatus, Resolution};
+use posthaste_courier::Permission;
+use posthaste_domain::{EventStatus, InstanceId, Resolution};
 use posthaste_ports::memory::Operation;
-use posthaste_ports::{JobStore as _, Journal as _, Queue as _};
+use posthaste_ports::{JobStore as _, Journal as _, Queue as _, Rows as _, Settled, Written};
+use posthaste_protocol::claim;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -57,4 +59,29 @@ async fn what_can_be_written_in_time_is() {
     assert!(bench.stop().await, "the row has it");
     assert_eq!(bench.row(&key).status, EventStatus::Delivered);
     assert!(bench.jobs.outbox(None, 10).await.unwrap().is_empty());
+}
+
+/// A lease that was given away is this instance's no more: whoever goes on with its disk claims the
+/// row before the attempt, and where somebody else has done so, makes none.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_away_is_claimed_before_its_attempt() {
+    for is_taken in [false, true] {
+        let bench = Bench::start().await;
+        let key = bench.post().await;
+        let owed = bench.arrived().await;
+        let due = bench.now().plus_millis(1_000);
+        assert_eq!(bench.settle(&owed, Resolution::Retry { due }).await, Settled::Settled);
+        assert_eq!(bench.courier.release_leases().await, Ok(1));
+        let row = bench.row(&key);
+        assert_eq!(row.lease.as_ref().unwrap().until, due);
+        if is_taken {
+            let other = InstanceId::try_new("two").unwrap();
+            let write = claim(&key, &row, &other, bench.now()).unwrap();
+            assert_eq!(bench.rows.write(vec![write]).await, [Ok(Written::Done)]);
+        }
+        let permission = bench.courier.permit(&owed.key, 0, 2).await;
+        let expected = if is_taken { Permission::Withdrawn } else { Permission::Granted };
+        assert_eq!(permission, expected);
+        assert_eq!(bench.row(&key).lease.unwrap().epoch, 2);
+    }
 }
