@@ -203,8 +203,8 @@ fn an_attempt_is_read_as_it_was_written_but_shorter() {
     }
 }
 
-/// For all failures: the last one is read with its whole response, up to 1 KiB, and its whole error;
-/// those before it are as short as ever, and a success leaves nothing of them.
+/// For all failures: the last one is read with its whole response, up to 1 KiB, and its whole
+/// error; those before it are as short as ever, and a success leaves nothing of them.
 #[test]
 fn the_last_failure_is_read_whole() {
     let mut item = new_item(b"{}").row;

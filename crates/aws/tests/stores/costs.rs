@@ -133,8 +133,9 @@ async fn outcome_units(response: usize, verdicts: &[Verdict]) -> Vec<f64> {
     costs
 }
 
-/// A first attempt that succeeds costs one write unit, whatever the receiver answers. A failure costs
-/// one more where the receiver's whole answer is kept, and it is kept once, not once an attempt.
+/// A first attempt that succeeds costs one write unit, whatever the receiver answers. A failure
+/// costs one more where the receiver's whole answer is kept, and it is kept once, not once an
+/// attempt.
 #[tokio::test]
 async fn an_outcome_costs_what_is_said() {
     let failed = Verdict::Failed { class: ErrorClass::ServerError, retry_after_ms: None };

@@ -1,4 +1,5 @@
-//! Two rounds of one event at the same time: a tenant has it sent afresh while a retry is under way.
+//! Two rounds of one event at the same time: a tenant has it sent afresh while a retry is under
+//! way.
 
 use std::time::Duration;
 

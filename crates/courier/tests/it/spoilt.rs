@@ -31,8 +31,8 @@ async fn a_message_of_a_spoilt_row_is_put_aside() {
     assert_eq!((stats.unreadable, stats.quarantined), (1, 1));
 }
 
-/// An outcome that such a row refuses is not written again for ever: the delivery is let go, and its
-/// message put aside when it comes again.
+/// An outcome that such a row refuses is not written again for ever: the delivery is let go, and
+/// its message put aside when it comes again.
 #[tokio::test(start_paused = true)]
 async fn an_outcome_does_not_wait_for_a_spoilt_row() {
     let bench = Bench::start().await;
