@@ -5,6 +5,7 @@
 //! |-------------------------------------------------|-------------|
 //! | throttled, in whichever words                   | `Throttled` |
 //! | no answer, 5xx, expired or missing credentials  | `Transient` |
+//! | our clock is off                                | `Transient` |
 //! | not there, not permitted, refused as wrong      | `Permanent` |
 //!
 //! Expired credentials pass by themselves (the chain fetches new ones). What is `Permanent` needs
@@ -98,6 +99,30 @@ pub enum Error {
         /// What is known of it.
         reason: String,
     },
+    /// The clock of this machine is off, so that AWS takes no call for one of today.
+    #[error("the clock of this machine is wrong: {action} on {resource}: {reason}")]
+    Clock {
+        /// The action as policies spell it.
+        action: &'static str,
+        /// On what.
+        resource: Resource,
+        /// Code and message, which names both times.
+        reason: String,
+    },
+    /// A queue shows messages again after another time than it must.
+    #[error(
+        "{queue} hides messages for {} s; it must be {} s: set its VisibilityTimeout",
+        found_ms / 1000,
+        wanted_ms / 1000
+    )]
+    TimeOut {
+        /// Which.
+        queue: Resource,
+        /// What it is set to, in milliseconds.
+        found_ms: u64,
+        /// What it must be, in milliseconds.
+        wanted_ms: u64,
+    },
     /// The call is wrong in the eyes of AWS.
     #[error("refused: {action} on {resource}: {reason}")]
     Refused {
@@ -129,6 +154,7 @@ impl Error {
             Self::Throttled { .. }
                 | Self::Expired { .. }
                 | Self::NoCredentials(_)
+                | Self::Clock { .. }
                 | Self::Unreachable { .. }
         )
     }
@@ -138,13 +164,15 @@ impl From<Error> for PortError {
     fn from(error: Error) -> Self {
         match error {
             Error::Throttled { .. } => Self::Throttled { retry_after_ms: THROTTLED_MS },
-            Error::Expired { .. } | Error::NoCredentials(_) | Error::Unreachable { .. } => {
-                Self::Transient(error.to_string())
-            }
+            Error::Expired { .. }
+            | Error::NoCredentials(_)
+            | Error::Clock { .. }
+            | Error::Unreachable { .. } => Self::Transient(error.to_string()),
             Error::NoRegion
             | Error::Missing(_)
             | Error::Denied { .. }
             | Error::BadCredentials(_)
+            | Error::TimeOut { .. }
             | Error::Refused { .. }
             | Error::Unreadable { .. } => Self::Permanent(error.to_string()),
         }
@@ -204,8 +232,14 @@ impl Call<'_> {
             "AccessDenied" | "AccessDeniedException" | "KmsAccessDenied" => {
                 Error::Denied { action, resource }
             }
-            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-                Error::Expired { action, resource }
+            "ExpiredToken" | "ExpiredTokenException" => Error::Expired { action, resource },
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                Error::Clock { action, resource, reason: reason() }
+            }
+            "InvalidSignatureException" | "SignatureDoesNotMatch"
+                if is_of_another_time(message) =>
+            {
+                Error::Clock { action, resource, reason: reason() }
             }
             "UnrecognizedClientException"
             | "InvalidClientTokenId"
@@ -246,6 +280,11 @@ impl Call<'_> {
     fn unreachable(&self, reason: String) -> Error {
         Error::Unreachable { action: self.action, resource: self.resource.clone(), reason }
     }
+}
+
+/// Whether a signature was refused for its time, which both services say in these words.
+fn is_of_another_time(message: &str) -> bool {
+    message.starts_with("Signature expired") || message.starts_with("Signature not yet current")
 }
 
 /// An error and what caused it, in one line; each says only its own part.
@@ -293,6 +332,24 @@ mod tests {
         ] {
             assert_eq!(answered(code).to_string(), line);
         }
+    }
+
+    /// A signature of another time is nobody's wrong key.
+    #[test]
+    fn a_clock_that_is_off_is_told_from_a_wrong_key() {
+        let resource = Resource::new("queue", "acme", &"eu-west-1".into());
+        let call = Call { action: "sqs:SendMessage", resource: &resource };
+        for (code, message) in [
+            ("InvalidSignatureException", "Signature expired: 20261126T0500Z is now earlier than"),
+            ("SignatureDoesNotMatch", "Signature not yet current: 20261126T0700Z is still later"),
+            ("RequestTimeTooSkewed", ""),
+            ("RequestExpired", "Request has expired."),
+        ] {
+            let error = call.answered(code, message);
+            assert!(matches!(error, Error::Clock { .. }) && error.is_passing(), "{error:?}");
+        }
+        let wrong = call.answered("SignatureDoesNotMatch", "The request signature we calculated");
+        assert!(matches!(wrong, Error::BadCredentials(_)), "{wrong:?}");
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub struct SqsQueue {
     client: Client,
     resource: Resource,
     url: OnceCell<String>,
+    /// The time-out without which nothing is received, in milliseconds.
+    hidden_ms_wanted: Option<u64>,
+    /// Set once it is known to be that.
+    is_fit: OnceCell<()>,
 }
 
 /// What became of each entry, in order.
@@ -60,7 +64,16 @@ impl SqsQueue {
     #[must_use]
     pub fn named(client: &Client, name: &str) -> Self {
         let resource = client.queue_named(name);
-        Self { client: client.clone(), resource, url: OnceCell::new() }
+        let client = client.clone();
+        let (url, is_fit) = (OnceCell::new(), OnceCell::new());
+        Self { client, resource, url, hidden_ms_wanted: None, is_fit }
+    }
+
+    /// The same, of which nothing is received before it is known to hide messages for so long: with
+    /// another time-out they would be shown to others while they are attempted.
+    #[must_use]
+    pub fn hiding_for(self, ms: u64) -> Self {
+        Self { hidden_ms_wanted: Some(ms), ..self }
     }
 
     /// For how long a received message is hidden, in milliseconds: a setting of the queue.
@@ -76,6 +89,19 @@ impl SqsQueue {
         let seconds = answer.attributes().and_then(|all| all.get(&wanted)?.parse::<u64>().ok());
         let seconds = seconds.ok_or_else(|| call.unreadable("no VisibilityTimeout"))?;
         Ok(seconds.saturating_mul(1000))
+    }
+
+    /// Makes sure of [`SqsQueue::hiding_for`], once.
+    async fn fit(&self) -> Result<(), Error> {
+        let Some(wanted_ms) = self.hidden_ms_wanted else { return Ok(()) };
+        let ask = || async {
+            let found_ms = self.visibility_ms().await?;
+            if found_ms == wanted_ms {
+                return Ok(());
+            }
+            Err(Error::TimeOut { queue: self.resource.clone(), found_ms, wanted_ms })
+        };
+        self.is_fit.get_or_try_init(ask).await.copied()
     }
 
     /// The queue's address, asked for once.
@@ -203,6 +229,7 @@ impl SqsQueue {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn receive(&self, max: usize, wait_ms: u64) -> Result<Vec<Message>, PortError> {
+        self.fit().await?;
         let received = self.receive_hidden(max, wait_ms, None).await?;
         Ok(received.into_iter().filter_map(message).collect())
     }

@@ -66,18 +66,19 @@ pub async fn client(config: &Config) -> Result<Client, posthaste_aws::Error> {
     .await
 }
 
-/// Connects, and makes sure that the queue's time-out can hold an attempt. What passes by itself
-/// does not keep an instance from starting: readiness says why it does not work yet.
+/// Connects, and makes sure that the queue's time-out can hold an attempt. A queue that cannot be
+/// asked does not keep an instance from starting, whatever the reason: it may be made, permitted or
+/// reached later (a deploy makes both at once), and until then readiness says why it does not work.
 pub(super) async fn connect(config: &Config) -> Result<Connected, StartError> {
     let client = client(config).await?;
-    let queue = SqsQueue::main(&client);
+    let queue = SqsQueue::main(&client).hiding_for(VISIBILITY_MS);
     match queue.visibility_ms().await {
         Ok(VISIBILITY_MS) => {}
         Ok(found_ms) => {
             return Err(StartError::Visibility { queue: queue.to_string(), found_ms });
         }
-        Err(error) if error.is_passing() => warn!(%error, "the queue cannot be asked yet"),
-        Err(error) => return Err(error.into()),
+        // The queue looks itself before it receives.
+        Err(error) => warn!(%error, "the queue cannot be asked yet"),
     }
     info!(region = client.region(), queue = %queue, "AWS mode");
     Ok(Connected { client, queue })

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::outages::until_unready;
 use super::proxy::Calls;
-use super::world::{Node, PREFIX, World, client, figure, setup};
+use super::world::{Node, PREFIX, World, call, client, figure, setup};
 use crate::support::daemon::{Daemon, Home, command};
+use crate::support::eventually;
 use crate::support::sink::{Reply, Sink};
 
 /// Starts on an AWS that is not as it should be; gives the one line that says so.
@@ -23,12 +24,96 @@ fn refused(url: &str) -> String {
     line.to_owned()
 }
 
+/// A queue may be on its way (a deploy makes both), so the daemon waits for it, and names it. What
+/// it must be like is looked at when it is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_queue_is_refused_by_name() {
+async fn a_missing_queue_is_told_by_name() {
     let sim = AwsSim::start(Settings::default()).expect("a simulator");
-    client(&sim.url()).await.create_tables().await.expect("tables can be made");
-    let line = refused(&sim.url());
-    assert!(line.contains("t-events"), "{line}");
+    let client = client(&sim.url()).await;
+    client.create_tables().await.expect("tables can be made");
+    let home = Home::new();
+    let daemon = Daemon::spawn(&home, &setup(&sim.url()));
+    until_unready(&daemon, "queue t-events in region us-east-1 does not exist").await;
+    client.create_queue("t-events-dlq", 180).await.expect("a queue can be made");
+    client.create_queue("t-events", 30).await.expect("a queue can be made");
+    until_unready(&daemon, "hides messages for 30 s; it must be 180 s").await;
+    let name = json!({ "QueueName": "t-events" });
+    let url = call(&sim, "AmazonSQS.GetQueueUrl", &name).await["QueueUrl"].clone();
+    let right = json!({ "QueueUrl": url, "Attributes": { "VisibilityTimeout": "180" } });
+    call(&sim, "AmazonSQS.SetQueueAttributes", &right).await;
+    daemon.ready().await;
+}
+
+/// Another region knows neither the queue nor the signature: the daemon lives and says which region
+/// it asked, and with the right one everything that was accepted is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_region_is_told_by_name() {
+    let sink = Sink::healthy().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let event = world.accept().await;
+    let elsewhere = AwsSim::start(Settings::default()).expect("a simulator");
+    let home = Home::new();
+    let there = setup(&elsewhere.url()).without("aws.region").with("aws.region", "eu-west-1");
+    let daemon = Daemon::spawn(&home, &there);
+    until_unready(&daemon, "queue t-events in region eu-west-1 does not exist").await;
+    until_unready(&daemon, "table t-Events in region eu-west-1 does not exist").await;
+    daemon.kill();
+    let region = Some("us-west-2".to_owned());
+    let strict = AwsSim::start(Settings { region, ..Settings::default() }).expect("a simulator");
+    let daemon = Daemon::spawn(&home, &setup(&strict.url()));
+    until_unready(&daemon, "Credential should be scoped to a valid region, not 'us-east-1'").await;
+    daemon.kill();
+    let _daemon = Daemon::start(&home, &setup(&world.sim.url())).await;
+    world.until_settled(&event, EventStatus::Delivered).await;
+    assert_eq!(sink.count(), 1);
+}
+
+/// Crash point 23, on AWS's side: this machine's clock is an hour off, so that no signature is
+/// taken for one of now. The daemon says that it is the clock, and works when it has been set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_point_23_a_clock_that_aws_refuses_is_told() {
+    const EXPIRED: &str = concat!(
+        r#"{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"#,
+        r#""Signature expired: 20261126T040000Z is now earlier than 20261126T045500Z"}"#,
+    );
+    let sink = Sink::healthy().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let event = world.accept().await;
+    let node = Node::new(&world).await;
+    let clock = node.proxy.refuse(Calls::all(), EXPIRED);
+    let daemon = Daemon::spawn(&node.home, &node.setup);
+    until_unready(&daemon, "the clock of this machine is wrong: sqs:").await;
+    until_unready(&daemon, "the clock of this machine is wrong: dynamodb:").await;
+    clock.open();
+    daemon.ready().await;
+    world.until_settled(&event, EventStatus::Delivered).await;
+    assert_eq!(sink.count(), 1);
+}
+
+/// The role may not read the tenants' table, with targets and secrets: no attempt is charged, the
+/// daemon says so, and delivers when it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_table_that_may_not_be_read_charges_no_attempt() {
+    let sink = Sink::healthy().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let event = world.accept().await;
+    let deny = json!({ "operation": "GetItem", "faults": { "deny": 1.0 } });
+    world.faults(&json!({ "rules": [deny] }));
+    let node = Node::new(&world).await;
+    let tries = node.proxy.count(Calls::after("GetItem", "TenantWebhookConfig"));
+    let daemon = node.start().await;
+    tries.reached().await;
+    world.show_hidden();
+    tries.reached_times(2).await;
+    let told = "cannot read tenants";
+    eventually(told, async || daemon.printed().contains(told)).await;
+    let row = world.row(&event).await;
+    assert_eq!((sink.count(), row.status, row.attempts), (0, EventStatus::Pending, 0));
+    world.faults(&json!({}));
+    world.until_settled_shown(&event, EventStatus::Delivered).await;
+    let received = sink.received();
+    assert_eq!((received.len(), received[0].attempt), (1, 1));
+    assert_eq!(figure(&daemon, "outcomes_written").await, 1);
 }
 
 /// A table may be on its way (a deploy makes both), so the daemon waits for it, and names it.
@@ -119,6 +204,44 @@ async fn what_is_no_message_goes_to_the_dlq() {
     expected.sort();
     assert_eq!(kept, expected);
     assert_eq!(sink.count(), 1);
+}
+
+/// Rows that make no sense, of an event that comes by its message and of one that waits for a
+/// retry: neither is written for ever, the message goes to the DLQ with the reason, the log names
+/// both, and nobody else is held up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_makes_no_sense_holds_up_nobody() {
+    let sink = Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let node = Node::new(&world).await;
+    let daemon = node.start().await;
+    let waiting = world.accept().await;
+    world.until_waiting(&waiting).await;
+    world.spoil(&waiting).await;
+    let failing = Calls::before("BatchExecuteStatement", "SET \\\"nextAttemptAt");
+    let held = node.proxy.hold(failing);
+    let fresh = world.accept().await;
+    held.reached().await;
+    world.spoil(&fresh).await;
+    held.open();
+    eventually("both are met", async || figure(&daemon, "unreadable").await >= 2).await;
+    eventually("the message is put aside", async || {
+        world.show_hidden();
+        figure(&daemon, "quarantined").await == 1
+    })
+    .await;
+    let good = world.accept().await;
+    world.until_settled(&good, EventStatus::Delivered).await;
+    let letters = world.dead_bodies().await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let cause = letters[0]["cause"].as_str().expect("a cause");
+    assert!(cause.contains("NONSENSE"), "{cause}");
+    let printed = daemon.printed();
+    for event in [&waiting, &fresh] {
+        let event = event.event.to_string();
+        assert!(printed.contains("a row makes no sense") && printed.contains(&event), "{printed}");
+    }
+    assert_eq!(daemon.admin_get("/readyz").await.status, 200);
 }
 
 /// A tenant's row without a secret, as somebody wrote it by hand: nothing is sent unsigned and no

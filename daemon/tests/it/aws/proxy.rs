@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use crate::support::PATIENCE;
 
-/// Calls that are meant: this operation, with these words in the request and in the answer.
+/// Calls that are meant: this operation (any, where it is empty), with these words in the request
+/// and in the answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Calls {
     operation: &'static str,
@@ -34,6 +35,11 @@ impl Calls {
         Self { operation, request, answer: Some("") }
     }
 
+    /// All calls, before they are made.
+    pub(crate) const fn all() -> Self {
+        Self { operation: "", request: "", answer: None }
+    }
+
     /// Of these, those that are answered so.
     pub(crate) const fn answered(self, answer: &'static str) -> Self {
         Self { answer: Some(answer), ..self }
@@ -46,7 +52,8 @@ impl Calls {
             (None, Some(_)) | (Some(_), None) => false,
         };
         let (head, body) = request.split_once("\r\n\r\n").unwrap_or((request, ""));
-        is_moment && operation(head) == self.operation && body.contains(self.request)
+        let is_operation = self.operation.is_empty() || operation(head) == self.operation;
+        is_moment && is_operation && body.contains(self.request)
     }
 }
 
@@ -65,6 +72,16 @@ enum Treatment {
     Hold,
     Lose(usize),
     Count,
+    Refuse(&'static str),
+}
+
+/// What becomes of a request or an answer.
+enum Fate {
+    Passes,
+    /// The connection ends.
+    Ends,
+    /// This is the answer.
+    Answered(&'static str),
 }
 
 /// How far it has come.
@@ -149,6 +166,11 @@ impl Proxy {
         self.rule(calls, Treatment::Lose(times))
     }
 
+    /// Answers these calls with this refusal, each of them, until the point is opened.
+    pub(crate) fn refuse(&self, calls: Calls, body: &'static str) -> Point {
+        self.rule(calls, Treatment::Refuse(body))
+    }
+
     /// Counts these calls.
     pub(crate) fn count(&self, calls: Calls) -> Point {
         self.rule(calls, Treatment::Count)
@@ -163,7 +185,7 @@ impl Proxy {
 
 impl State {
     /// Whether a request or an answer goes on.
-    async fn passes(&self, request: &str, answer: Option<&str>, client: &TcpStream) -> bool {
+    async fn fate(&self, request: &str, answer: Option<&str>, client: &TcpStream) -> Fate {
         let rules = self.rules.lock().expect("nobody panics").clone();
         for rule in rules.iter().filter(|rule| rule.calls.are(request, answer)) {
             let mut progress = rule.progress.subscribe();
@@ -175,21 +197,22 @@ impl State {
             match rule.treatment {
                 Treatment::Count => {}
                 Treatment::Lose(times) if met > times => {}
-                Treatment::Lose(_) => return false,
+                Treatment::Lose(_) => return Fate::Ends,
+                Treatment::Refuse(body) => return Fate::Answered(body),
                 Treatment::Hold => {
                     tokio::select! {
                         biased;
-                        () = gone(client) => return false,
+                        () = gone(client) => return Fate::Ends,
                         opened = progress.wait_for(|progress| progress.is_open) => {
                             if opened.is_err() {
-                                return false;
+                                return Fate::Ends;
                             }
                         }
                     }
                 }
             }
         }
-        true
+        Fate::Passes
     }
 }
 
@@ -198,8 +221,16 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
     client.set_nodelay(true).expect("a socket");
     while let Some(request) = message(&mut client).await {
         let text = String::from_utf8_lossy(&request);
-        if !state.passes(&text, None, &client).await {
-            return;
+        match state.fate(&text, None, &client).await {
+            Fate::Passes => {}
+            Fate::Ends => return,
+            Fate::Answered(body) => {
+                let answer = refusal(body);
+                if client.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
         }
         let Ok(mut server) = TcpStream::connect(&state.upstream).await else { return };
         if server.write_all(&request).await.is_err() {
@@ -212,13 +243,21 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
             () = gone(&client) => return,
         };
         let Some(answer) = answer else { return };
-        if !state.passes(&text, Some(&String::from_utf8_lossy(&answer)), &client).await {
-            return;
-        }
+        let told = String::from_utf8_lossy(&answer);
+        let Fate::Passes = state.fate(&text, Some(&told), &client).await else { return };
         if client.write_all(&answer).await.is_err() {
             return;
         }
     }
+}
+
+/// An answer as AWS refuses a call.
+fn refusal(body: &str) -> String {
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Waits until the other side has closed its half of the connection.

@@ -16,6 +16,7 @@ use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::sink::{Reply, Sink};
 
+const HOUR_MS: i64 = 60 * 60 * 1000;
 /// The write that takes a row over.
 const CLAIM: &str = "\\\"wk\\\" IS NOT MISSING";
 
@@ -197,6 +198,64 @@ async fn crash_point_22_in_flight_as_the_lease_ends() {
         .await;
     assert_eq!(world.row(&event).await, delivered);
     assert_eq!(attempts(&sink), [1, 2, 2]);
+}
+
+/// 23: the owner's clock is an hour behind, so that its lease looks over to the others from the
+/// beginning. One takes the row from it while it lives: both may attempt, one is fenced, and the
+/// event is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_point_23_a_clock_that_is_an_hour_behind() {
+    let sink = second_time_lucky().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let behind = Node::new(&world).await.with("retry.delays", "4s");
+    let owner = behind.start().await;
+    let event = world.accept().await;
+    world.until_waiting(&event).await;
+    world.move_lease(&event, -HOUR_MS).await;
+    let node = Node::new(&world).await;
+    let other = node.start().await;
+    world
+        .until_row(&event, "it is taken over", |row| {
+            row.is_final() || row.lease.as_ref().is_some_and(|lease| lease.epoch == 2)
+        })
+        .await;
+    world.until_settled(&event, EventStatus::Delivered).await;
+    eventually("both have done with it", async || {
+        for daemon in [&owner, &other] {
+            if daemon.metric("posthaste_engine_deliveries", "state=\"held\"").await != 0.0 {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    let made = attempts(&sink);
+    assert!(made == [1, 2] || made == [1, 2, 2], "{made:?}");
+    assert_eq!(figure(&other, "claimed").await, 1);
+    let row = world.row(&event).await;
+    assert_eq!((row.status, row.attempts), (EventStatus::Delivered, 2));
+}
+
+/// 23: the owner's clock was an hour ahead, and it is gone with its disk. Its lease lasts an hour
+/// longer, which costs the event that time and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_point_23_a_clock_that_is_an_hour_ahead() {
+    let sink = second_time_lucky().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let node = Node::new(&world).await;
+    let daemon = node.start().await;
+    let event = world.accept().await;
+    world.until_waiting(&event).await;
+    world.move_lease(&event, HOUR_MS).await;
+    let node = After::TakeOver.crash(&world, node, daemon).await;
+    let daemon = node.start().await;
+    let before = swept(&world);
+    eventually("it sweeps twice", async || swept(&world) >= before + 128).await;
+    assert_eq!((figure(&daemon, "claimed").await, attempts(&sink)), (0, vec![1]));
+    // The hour passes.
+    world.move_lease(&event, -2 * HOUR_MS).await;
+    world.until_settled(&event, EventStatus::Delivered).await;
+    assert_eq!(attempts(&sink), [1, 2]);
 }
 
 /// A row whose daemon has gone, with its disk, and whose lease is over.

@@ -206,14 +206,31 @@ impl World {
 
     /// Ends a row's lease, as the passing of minutes would.
     pub(crate) async fn end_lease(&self, key: &RowKey) {
+        self.move_lease(key, -24 * 60 * 60 * 1000).await;
+    }
+
+    /// Moves the end of a row's lease by so many milliseconds, as if its owner's clock were off.
+    pub(crate) async fn move_lease(&self, key: &RowKey, by_ms: i64) {
         let until = self.row(key).await.lease.expect("somebody owns it").until;
-        let past = until.as_millis() - 24 * 60 * 60 * 1000;
+        let moved = until.as_millis().checked_add_signed(by_ms).expect("after 1970");
         let request = json!({
             "TableName": format!("{PREFIX}-Events"),
             "Key": item_key(key),
             "UpdateExpression": "SET #d = :d",
             "ExpressionAttributeNames": { "#d": "due" },
-            "ExpressionAttributeValues": { ":d": { "N": past.to_string() } },
+            "ExpressionAttributeValues": { ":d": { "N": moved.to_string() } },
+        });
+        self.call("DynamoDB_20120810.UpdateItem", &request).await;
+    }
+
+    /// Makes a row one that nobody can read, as if written by hand.
+    pub(crate) async fn spoil(&self, key: &RowKey) {
+        let request = json!({
+            "TableName": format!("{PREFIX}-Events"),
+            "Key": item_key(key),
+            "UpdateExpression": "SET #s = :s",
+            "ExpressionAttributeNames": { "#s": "status" },
+            "ExpressionAttributeValues": { ":s": { "S": "NONSENSE" } },
         });
         self.call("DynamoDB_20120810.UpdateItem", &request).await;
     }
@@ -256,18 +273,7 @@ impl World {
 
     /// One call of AWS that succeeds.
     pub(crate) async fn call(&self, target: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let address = self.sim.address().to_string();
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: {target}\r\n\
-             Authorization: AWS4\r\nContent-Type: application/x-amz-json-1.0\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let (status, answer) = ask(&address, &request).await;
-        let text = String::from_utf8_lossy(&answer);
-        assert!(status.contains("200"), "{target}: {status}: {text}");
-        if answer.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+        call(&self.sim, target, body).await
     }
 
     /// From now on this goes wrong, for everybody.
@@ -275,6 +281,22 @@ impl World {
         let faults = Faults::parse(faults.to_string().as_bytes()).expect("faults");
         self.sim.set_faults(faults).expect("faults that make sense");
     }
+}
+
+/// One call of a simulator that succeeds.
+pub(crate) async fn call(sim: &AwsSim, target: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let address = sim.address().to_string();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: {target}\r\n\
+         Authorization: AWS4\r\nContent-Type: application/x-amz-json-1.0\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, answer) = ask(&address, &request).await;
+    let text = String::from_utf8_lossy(&answer);
+    assert!(status.contains("200"), "{target}: {status}: {text}");
+    if answer.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
 }
 
 fn item_key(key: &RowKey) -> Value {
