@@ -108,7 +108,7 @@ pub(super) fn engine(config: &Config, shards: u32) -> posthaste_engine::Settings
         schedule: config.retry.schedule.clone(),
         in_flight_max,
         in_flight_per_endpoint_max: delivery.in_flight_per_endpoint_max.min(in_flight_max),
-        settling_max: defaults.settling_max.min(held_max),
+        settling_max: share(engine.settling_max).min(held_max),
         held_max,
         held_per_endpoint_max: engine.held_per_endpoint_max.min(held_max),
         payload_bytes_max: share(engine.payload_bytes_max),
@@ -184,6 +184,7 @@ mod tests {
             "delivery.idle-per-target-max=1",
             "engine.held-max=8",
             "engine.held-per-endpoint-max=1",
+            "engine.settling-max=1",
             "engine.timers-held-max=8",
             "engine.shards=1",
         ];

@@ -209,6 +209,8 @@ pub struct Engine {
     pub held_max: usize,
     /// Deliveries of one endpoint in memory.
     pub held_per_endpoint_max: usize,
+    /// Outcomes that are not on disk yet, in the whole process.
+    pub settling_max: usize,
     /// Payloads in memory, in the whole process, in bytes.
     pub payload_bytes_max: usize,
     /// How far ahead due timers are read, in milliseconds.
@@ -240,6 +242,14 @@ impl Engine {
                 "8192",
                 "Deliveries of one endpoint in memory: an eighth, so that one dead or flooded \
                  endpoint does not push the others out.",
+            ),
+            settling_max: s.key(
+                "settling-max",
+                Count::new(1..=HELD_MAX),
+                "8192",
+                "Outcomes that are not on disk yet, in the whole process; beyond it no attempt \
+                 starts. A crash repeats at most these and what is in flight \
+                 (delivery.in-flight-max).",
             ),
             payload_bytes_max: s.key(
                 "payload-memory-max",

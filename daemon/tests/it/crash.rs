@@ -14,14 +14,18 @@ use crate::support::{eventually, now};
 
 const ROUNDS: u64 = 20;
 const POSTERS: usize = 4;
-/// Attempts in flight at a kill, at most: what a kill may repeat.
+/// Attempts in flight at a kill, at most.
 const IN_FLIGHT_MAX: usize = 32;
+/// Outcomes that are known and not on disk yet, at most. On a busy machine a sync takes long, and
+/// they are more than what is in flight.
+const SETTLING_MAX: usize = 32;
 /// A restart's first delivery comes within a second of the process's start; the time is printed.
 /// What is asserted leaves room for a busy machine: it tells a recovery that waits for something
 /// from one that does not.
 const FIRST_DELIVERY_MAX: Duration = Duration::from_secs(10);
 
-/// For random kills: every 201 is delivered at the end; a kill repeats at most what was in flight.
+/// For random kills: every 201 is delivered at the end; a kill repeats at most what was in flight
+/// or not on disk yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_under_load_loses_nothing() {
     let seed = RandomState::new().hash_one(0);
@@ -29,7 +33,8 @@ async fn sigkill_under_load_loses_nothing() {
     let home = Home::new();
     let setup = Setup::default()
         .with("delivery.in-flight-max", IN_FLIGHT_MAX)
-        .with("delivery.in-flight-per-endpoint-max", IN_FLIGHT_MAX);
+        .with("delivery.in-flight-per-endpoint-max", IN_FLIGHT_MAX)
+        .with("engine.settling-max", SETTLING_MAX);
     // A receiver that takes a moment keeps attempts in flight and a backlog behind them.
     let sink =
         Sink::start(|_| Reply { delay: Duration::from_millis(5), ..Reply::status(200) }).await;
@@ -76,7 +81,8 @@ async fn sigkill_under_load_loses_nothing() {
         slowest.as_millis(),
     );
     assert!(accepted.len() > 1000, "too little load to mean anything");
-    assert!(repeats <= IN_FLIGHT_MAX * usize::try_from(ROUNDS).unwrap(), "{repeats} repeats");
+    let a_kill = IN_FLIGHT_MAX + SETTLING_MAX;
+    assert!(repeats <= a_kill * usize::try_from(ROUNDS).unwrap(), "{repeats} repeats");
     assert!(slowest <= FIRST_DELIVERY_MAX, "first delivery after {slowest:?}");
     for times in events.values() {
         assert!(times.windows(2).all(|pair| pair[0].body == pair[1].body));
