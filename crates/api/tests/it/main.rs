@@ -13,6 +13,7 @@ mod chaos;
 mod dead_letters;
 mod docs;
 mod events;
+mod gateway;
 mod hygiene;
 mod ingest;
 mod keys;
