@@ -140,7 +140,16 @@ impl Function {
         self.process.lock().await.as_ref()?.child.id()
     }
 
-    /// What it has logged in all its lives.
+    /// Ends it, and gives everything that it has logged in all its lives.
+    pub(crate) async fn stop(&self) -> String {
+        if let Some(mut process) = self.process.lock().await.take() {
+            process.child.kill().await.expect("a process of ours can be killed");
+            while process.reader.join_next().await.is_some() {}
+        }
+        self.log()
+    }
+
+    /// What it has logged so far, as far as it was read.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("nobody panics").clone()
     }
