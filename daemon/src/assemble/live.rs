@@ -169,6 +169,7 @@ mod tests {
         "engine.held-max=65537",
         "engine.held-per-endpoint-max=8193",
         "engine.payload-memory-max=65MiB",
+        "engine.settling-max=99",
         "engine.timers-window=6s",
         "engine.timers-held-max=99",
         "aws.enabled=true",

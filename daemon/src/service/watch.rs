@@ -164,10 +164,15 @@ impl Vigil {
 fn serving(watched: &Admin) -> String {
     let metrics = &watched.metrics;
     let [delivered, put_off, dead] = metrics.settled();
-    let (accepted, held, in_flight) = (metrics.accepted(), metrics.held(), metrics.in_flight());
+    let courier = watched.opened.get().and_then(|opened| opened.courier.as_ref());
+    let came = match courier {
+        Some(courier) => format!("{} taken from the queue", courier.stats().taken),
+        None => format!("{} accepted", metrics.accepted()),
+    };
+    let (held, in_flight) = (metrics.held(), metrics.in_flight());
     let counts = format!(
-        "{accepted} accepted, {delivered} delivered, {put_off} put off, {dead} dead-lettered; \
-         {held} held, {in_flight} in flight"
+        "{came}, {delivered} delivered, {put_off} put off, {dead} dead-lettered; {held} held, \
+         {in_flight} in flight"
     );
     let reasons = watched.reasons();
     if reasons.is_empty() {
