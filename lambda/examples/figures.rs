@@ -1,4 +1,4 @@
-//! Measures the functions under a Runtime API on this machine: `measure DIR`, where `DIR` has the
+//! Measures the functions under a Runtime API on this machine: `figures DIR`, where `DIR` has the
 //! four binaries as they are deployed.
 //!
 //! | figure | what it is                                                                   |
@@ -38,7 +38,7 @@ const PREFIX: &str = "posthaste";
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let directory = std::env::args().nth(1).context("measure DIR")?;
+    let directory = std::env::args().nth(1).context("figures DIR")?;
     let sim = AwsSim::start(aws_sim::Settings::default())?;
     let settings = Settings {
         region: Some("us-east-1".to_owned()),
