@@ -13,5 +13,6 @@ mod ingest;
 mod proxy;
 mod receiver;
 mod requeue;
+mod start;
 mod support;
 mod tour;
