@@ -1,9 +1,9 @@
 //! The HTTP API: ingest, tenants, dead letters, the receiver, and their documentation.
 //!
 //! [`router`] is the whole public surface, over ports; [`gateway`] is a part of it behind an API
-//! gateway, whose [`Authorizer`] has checked the key before. They open no store, read no clock, draw
-//! no entropy and spawn nothing: collaborators come in with [`Stores`] and [`Deps`], limits with
-//! [`Settings`].
+//! gateway, whose [`Authorizer`] has checked the key before. They open no store, read no clock,
+//! draw no entropy and spawn nothing: collaborators come in with [`Stores`] and [`Deps`], limits
+//! with [`Settings`].
 //!
 //! Invariants: a 201 leaves only after the store has made the event durable; no route shows a
 //! tenant another tenant's rows, or anybody a secret that was shown before; every error is
