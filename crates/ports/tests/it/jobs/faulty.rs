@@ -31,8 +31,8 @@ macro_rules! faults {
 faults! {
     PutKeepsTheFirst EarlierRoundWins EarlierRoundEnds RemoveForgotten RemovedForGood
     ChangesReversed AnswersReversed EndpointIgnored PayloadIsText PayloadStays NothingEmptiesAll
-    ChangesRace InterruptionsForgotten NewestTimerFirst UntilExclusive FromInclusive FromIgnoresDelivery
-    FullPageGoesOn TimersFrom2000 ShardIgnored FormerTimerStays WatermarkOnlyRises OutboxIsTimers
+    ChangesRace InterruptionsForgotten NewestTimerFirst UntilExclusive FromInclusive
+    FromIgnoresDelivery FullPageGoesOn TimersFrom2000 ShardIgnored FormerTimerStays WatermarkOnlyRises OutboxIsTimers
     OutboxNewestFirst OutboxAfterInclusive DyingNotSent CutOffIsSent SentStays
     ForgetsAtTheTime ForgetsAll ForgetsByFirstNote Forgetful
 }
