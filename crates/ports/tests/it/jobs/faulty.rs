@@ -32,9 +32,9 @@ faults! {
     PutKeepsTheFirst EarlierRoundWins EarlierRoundEnds RemoveForgotten RemovedForGood
     ChangesReversed AnswersReversed EndpointIgnored PayloadIsText PayloadStays NothingEmptiesAll
     ChangesRace InterruptionsForgotten NewestTimerFirst UntilExclusive FromInclusive
-    FromIgnoresDelivery FullPageGoesOn TimersFrom2000 ShardIgnored FormerTimerStays WatermarkOnlyRises OutboxIsTimers
-    OutboxNewestFirst OutboxAfterInclusive DyingNotSent CutOffIsSent SentStays
-    ForgetsAtTheTime ForgetsAll ForgetsByFirstNote Forgetful
+    FromIgnoresDelivery FullPageGoesOn TimersFrom2000 ShardIgnored FormerTimerStays
+    WatermarkOnlyRises OutboxIsTimers OutboxNewestFirst OutboxAfterInclusive DyingNotSent
+    CutOffIsSent SentStays ForgetsAtTheTime ForgetsAll ForgetsByFirstNote Forgetful
 }
 
 /// What some faults remember.
