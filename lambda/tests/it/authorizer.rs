@@ -7,6 +7,7 @@ use posthaste_ports::TenantStore as _;
 use serde_json::{Value, json};
 
 use crate::host::{Function, Invoked};
+use crate::proxy::{Calls, Proxy};
 use crate::support::{AUTHORIZER, PATIENCE, World, acme, hostile_events, new_key, refused};
 
 const STAGE: &str = "arn:aws:execute-api:us-east-1:123456789012:70ixmpl4fl/prod/*";
@@ -55,6 +56,26 @@ async fn a_live_key_gets_in_until_it_is_revoked() {
     let admin = policy(&function, bearer(&world.admin)).await;
     assert_eq!(admin["policyDocument"], statement("Allow"));
     assert_eq!(admin["context"]["tenantId"], "__ADMIN__");
+}
+
+/// For each key: one read of the one table that the function may read, and of no more of it.
+#[tokio::test]
+async fn a_look_up_is_one_read_of_what_is_needed() {
+    let world = World::start().await;
+    let proxy = Proxy::start(&world.sim.url()).await;
+    let function = world.function_at(AUTHORIZER, &proxy.url);
+    let reads = proxy.count(Calls::before("GetItem", ""));
+    let table = "\"TableName\":\"posthaste-TenantIdentity\"";
+    let lawful = [table, "\"ProjectionExpression\":\"#t, #s, #p\""]
+        .map(|words| proxy.count(Calls::before("GetItem", words)));
+    assert_eq!(policy(&function, bearer(&world.key)).await["principalId"], "acme");
+    policy(&function, bearer(&world.admin)).await;
+    assert_eq!(reads.met(), 1, "the admin costs none");
+    assert_eq!(lawful.map(|reads| reads.met()), [1, 1]);
+    let others = ["Query", "Scan", "BatchGetItem", "BatchExecuteStatement", "UpdateItem"];
+    let others = others.map(|operation| proxy.count(Calls::before(operation, "")));
+    policy(&function, bearer(&new_key())).await;
+    assert_eq!(others.map(|calls| calls.met()), [0; 5]);
 }
 
 /// For all headers that are no key: 401, and nothing is looked up, which would fail here.
