@@ -75,29 +75,37 @@ impl Courier {
                 }
                 continue;
             }
-            let before = self.now();
-            self.counters.polls.add(1);
             // After a failure one that answers at once: whether the queue works again must not be
             // known only when the next message comes.
             let wait_ms = if pause.is_failing() { 0 } else { self.settings.poll_wait_ms };
-            let polled = tokio::select! {
-                biased;
-                _ = stop.changed() => continue,
-                polled = self.ports.queue.receive(QUEUE_BATCH_MAX, wait_ms) => polled,
-            };
-            self.health.note(Part::Receiving, &polled);
-            let taken = match polled {
-                Ok(messages) => {
-                    self.polls.brought(messages.len());
-                    self.take(messages, before).await
-                }
-                Err(error) => Err(error),
-            };
-            match taken {
+            let going = self.polls.begin();
+            let polled = self.poll(wait_ms, &stop).await;
+            drop(going);
+            match polled {
                 Ok(()) => pause.worked(),
                 Err(_) => pause.failed(&self.chance).await,
             }
         }
+    }
+
+    /// One poll, to its end whoever says stop: the queue would give what comes next to one that
+    /// was abandoned, and nobody would see that until its time-out. [`Courier::finish`] waits.
+    async fn poll(&self, wait_ms: u64, stop: &watch::Receiver<bool>) -> Result<(), PortError> {
+        let before = self.now();
+        self.counters.polls.add(1);
+        let polled = self.ports.queue.receive(QUEUE_BATCH_MAX, wait_ms).await;
+        self.health.note(Part::Receiving, &polled);
+        let messages = polled?;
+        self.polls.brought(messages.len());
+        if is_stopped(stop) {
+            let receipts: Vec<Receipt> = messages.into_iter().map(|it| it.receipt).collect();
+            if !receipts.is_empty() {
+                // Otherwise they come again by themselves, only later.
+                drop(self.ports.queue.hide(receipts, 0).await);
+            }
+            return Ok(());
+        }
+        self.take(messages, before).await
     }
 
     fn has_room(&self) -> bool {

@@ -21,12 +21,33 @@ pub(crate) struct Polls {
     wanted: AtomicUsize,
     most: usize,
     more: Notify,
+    /// Polls under way, what they bring being taken in included.
+    going: AtomicUsize,
+    /// Rings when one has come to its end.
+    ended: Notify,
+}
+
+/// A poll under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Going<'p>(&'p Polls);
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.going.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.notify_waiters();
+    }
 }
 
 impl Polls {
     /// Up to `most` of them, one to begin with.
     pub(crate) fn new(most: usize) -> Self {
-        Self { wanted: AtomicUsize::new(1), most: most.max(1), more: Notify::new() }
+        Self {
+            wanted: AtomicUsize::new(1),
+            most: most.max(1),
+            more: Notify::new(),
+            going: AtomicUsize::new(0),
+            ended: Notify::new(),
+        }
     }
 
     /// Resolves when the loop of this index may poll; the first one always may.
@@ -53,6 +74,26 @@ impl Polls {
         let changed = self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
         if changed.is_ok() && messages >= QUEUE_BATCH_MAX {
             self.more.notify_waiters();
+        }
+    }
+
+    /// A poll begins.
+    pub(crate) fn begin(&self) -> Going<'_> {
+        self.going.fetch_add(1, Ordering::Relaxed);
+        Going(self)
+    }
+
+    /// Resolves when none is under way.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Enrolled before the look, so that no ring is missed.
+            ended.as_mut().enable();
+            if self.going.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -93,5 +134,18 @@ mod tests {
         polls.brought(QUEUE_BATCH_MAX);
         second.await;
         assert!(!is_ready(pin!(polls.turn(2))));
+    }
+
+    #[tokio::test]
+    async fn idle_is_when_none_is_under_way() {
+        let polls = Polls::new(4);
+        assert!(is_ready(pin!(polls.idle())));
+        let (one, other) = (polls.begin(), polls.begin());
+        let mut idle = pin!(polls.idle());
+        assert!(!is_ready(idle.as_mut()));
+        drop(one);
+        assert!(!is_ready(idle.as_mut()));
+        drop(other);
+        idle.await;
     }
 }

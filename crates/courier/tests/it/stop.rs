@@ -5,7 +5,9 @@ use std::time::Duration;
 use posthaste_courier::Permission;
 use posthaste_domain::{EventStatus, InstanceId, Resolution};
 use posthaste_ports::memory::Operation;
-use posthaste_ports::{JobStore as _, Journal as _, Queue as _, Rows as _, Settled, Written};
+use posthaste_ports::{
+    JobStore as _, Journal as _, Outgoing, Queue as _, Rows as _, Settled, Written,
+};
 use posthaste_protocol::claim;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -36,6 +38,26 @@ async fn only_what_was_not_begun_is_given_back() {
     assert_eq!(shown.len(), 1, "{shown:?}");
     let text = String::from_utf8(shown[0].body.to_vec()).unwrap();
     assert!(text.contains(&begun.key.event.to_string()), "{text}");
+}
+
+/// A stop waits for the poll that is under way, and what it brings is given back at once: the queue
+/// may give a message to a poll that was abandoned, and hide it for minutes.
+#[tokio::test(start_paused = true)]
+async fn what_a_poll_brings_at_the_stop_is_given_back() {
+    let mut bench = Bench::start().await;
+    bench.until(|it| it.courier.stats().polls > 0).await;
+    let queue = bench.queue.clone();
+    let mut later = JoinSet::new();
+    later.spawn(async move {
+        sleep(Duration::from_millis(500)).await;
+        queue.send(vec![Outgoing { body: "{}".into(), group: "acme".into() }]).await
+    });
+    assert!(bench.stop().await);
+    assert_eq!(later.join_all().await, [[Ok(())]]);
+    let shown = bench.queue.receive(10, 0).await.unwrap();
+    assert_eq!(shown.len(), 1, "it is not hidden");
+    assert_eq!(shown[0].receives, 2, "the poll had it");
+    assert_eq!(bench.courier.stats().received, 0, "and took nothing in");
 }
 
 /// A stop waits for what is to be written once more, in the pause before that too.
