@@ -136,7 +136,7 @@ impl Courier {
     /// whether that was done within `within_ms`; what was not is left to the next start.
     pub async fn finish(&self, within_ms: u64) -> bool {
         let within = Duration::from_millis(within_ms);
-        // What a poll brings now it gives back itself; one that is taking messages in does so first.
+        // What a poll brings now it gives back itself; one that takes messages in does so first.
         drop(timeout(within, self.polls.idle()).await);
         // What is left is in the outbox.
         let is_written = timeout(within, self.become_idle()).await.is_ok();
