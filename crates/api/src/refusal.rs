@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use posthaste_ports::PortError;
 use serde::Serialize;
 use thiserror::Error;
-use tracing::{debug, error};
+use tracing::{error, warn};
 use utoipa::ToSchema;
 
 use crate::answer;
@@ -182,7 +182,8 @@ impl From<PortError> for Refusal {
                 Self::Unavailable { detail, retry_after_s: RETRY_LATER_S }
             }
             PortError::Transient(_) => {
-                debug!(%error, "the store refused a request");
+                // The client cannot mend it, and is not told what it is.
+                warn!(%error, "a request got a 503");
                 Self::busy("storage is not available now")
             }
             PortError::Throttled { retry_after_ms } => {

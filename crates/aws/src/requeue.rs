@@ -106,17 +106,17 @@ impl DynamoDeadLetters {
         go_on: impl Fn() -> bool + Send,
     ) -> Progress {
         let mut progress = Progress::default();
-        let read = match self.requeuer.rows().read(keys).await {
+        let read = match self.requeuer.rows().read_each(keys).await {
             Ok(read) => read,
             Err(error) => return Progress { fault: Some(error), ..progress },
         };
         let mut dead = Vec::with_capacity(keys.len());
         for (key, stored) in keys.iter().zip(read) {
             match stored {
-                Some(stored) if stored.row.status == EventStatus::Dlq => {
+                Ok(Some(stored)) if stored.row.status == EventStatus::Dlq => {
                     dead.push((key.clone(), stored.row.round));
                 }
-                Some(_) | None => progress.failed += 1,
+                Ok(_) | Err(_) => progress.failed += 1,
             }
         }
         let finished = self.steps(&dead, at, &go_on, &mut progress).await;
@@ -172,7 +172,7 @@ pub async fn tidy(
         kept.extend(foreign.into_iter().map(|(_, message)| message.receipt));
         let keys: Vec<_> =
             known.iter().filter_map(|(key, _)| Some(key.as_ref()?.0.clone())).collect();
-        let stored = match rows.read(&keys).await {
+        let stored = match rows.read_each(&keys).await {
             Ok(stored) => stored,
             Err(error) => {
                 kept.extend(known.into_iter().map(|(_, message)| message.receipt));
@@ -182,11 +182,15 @@ pub async fn tidy(
         let mut gone = Vec::new();
         for ((event, message), stored) in known.into_iter().zip(stored) {
             let round = event.map_or(0, |(_, round)| round);
-            if has_moved_on(round, stored.as_ref().map(|stored| &stored.row)) {
-                gone.push(message.receipt);
-            } else {
-                tidied.left += 1;
-                kept.push(message.receipt);
+            match stored {
+                Ok(row) if has_moved_on(round, row.as_ref().map(|stored| &stored.row)) => {
+                    gone.push(message.receipt);
+                }
+                // A row that makes no sense says nothing about its message.
+                Ok(_) | Err(_) => {
+                    tidied.left += 1;
+                    kept.push(message.receipt);
+                }
             }
         }
         let deleted = dead.delete(gone).await;

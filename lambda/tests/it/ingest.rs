@@ -161,6 +161,8 @@ async fn without_sqs_nothing_is_promised() {
     assert!(messages.iter().all(|message| message["eventId"] == id.to_string()), "{messages:?}");
     let first = messages.iter().filter(|message| message.get("again").is_none()).count();
     assert_eq!(first, 0, "whoever receives a second message reads the row first: {messages:?}");
+    let log = function.stop().await;
+    assert!(log.contains("access denied: sqs:SendMessage"), "the operator is told why: {log}");
 }
 
 /// DynamoDB down: 503, and no message of an event that has no row.
