@@ -7,9 +7,10 @@
 
 set -euo pipefail
 
-# For tests: another root of the file system, and another metadata service.
+# For tests: another root of the file system, another metadata service, shorter pauses.
 ROOT=${ROOT-}
 IMDS=${IMDS:-http://169.254.169.254/latest}
+PAUSE_S=${PAUSE_S:-10}
 LEDGER=/var/lib/private/posthaste
 
 metadata() {
@@ -24,11 +25,14 @@ signal() {
         --logical-resource-id "$GROUP_ID" --unique-id "$INSTANCE" --status "$1"
 }
 
-# The list of packages may be fetched while a mirror changes: three tries.
+# The list of packages may be fetched while a mirror changes, or while the image's own first upgrade
+# has the lock: three tries, and time between them.
 apt_install() {
     local try
     for try in 1 2 3; do
-        apt-get update -q && apt-get install -qy --no-install-recommends \
+        [ "$try" = 1 ] || sleep "$((try * PAUSE_S))"
+        apt-get update -q -o DPkg::Lock::Timeout=120 &&
+            apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 \
             -o Dpkg::Options::=--force-confold "$@" && return
         echo "apt-get failed, try $try of 3" >&2
     done

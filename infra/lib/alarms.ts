@@ -111,7 +111,7 @@ function workRules({ storage, pastDue, fleet, instances }: AlarmsProps): Rule[] 
     },
     {
       name: "fleet-size",
-      description: "Fewer daemons are in service than there should be.",
+      description: "Fewer instances are in service than there should be.",
       metric: new cloudwatch.Metric({
         namespace: "AWS/AutoScaling",
         metricName: "GroupInServiceInstances",
@@ -150,7 +150,7 @@ function requestRules({ functions, hooks, receiver }: AlarmsProps): Rule[] {
     {
       name: "authorizer-errors",
       description: "API keys cannot be checked.",
-      metric: functions.authorizer.metricErrors(sum),
+      metric: functions.authorizerFaults,
       threshold: 1,
       minutes: 3,
       of: 5,
@@ -158,7 +158,7 @@ function requestRules({ functions, hooks, receiver }: AlarmsProps): Rule[] {
     {
       name: "requeue-errors",
       description: "Dead letters could not be requeued.",
-      metric: functions.requeue.metricErrors(sum),
+      metric: functions.requeueFaults,
       threshold: 1,
       minutes: 1,
     },

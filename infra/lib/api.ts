@@ -127,25 +127,29 @@ export class Api extends Construct {
     this.answer("Throttled", type.THROTTLED, 429, "too many requests", retry);
     this.answer("Late", type.INTEGRATION_TIMEOUT, 503, "cannot answer in time", retry);
     this.answer("Failed", type.INTEGRATION_FAILURE, 503, "cannot answer now", retry);
-    // A fault of the authorizer is ours, and no verdict about the key.
-    this.answer("Unsure", type.AUTHORIZER_FAILURE, 500, "cannot check the API key now");
-    this.answer("Client", type.DEFAULT_4XX, undefined, undefined);
-    this.answer("Server", type.DEFAULT_5XX, undefined, undefined);
+    // A fault of the authorizer is ours, and no verdict about the key. Where API Gateway cannot call
+    // it, that is a failure; where it fails or is late, API Gateway blames its configuration.
+    const unsure = "cannot check the API key now";
+    this.answer("Unsure", type.AUTHORIZER_FAILURE, 500, unsure);
+    this.answer("UnsureToo", type.AUTHORIZER_CONFIGURATION_ERROR, 500, unsure);
+    // The rest by its type, which there always is; API Gateway's own message may be null.
+    const why = "$context.error.responseType";
+    this.answer("Client", type.DEFAULT_4XX, undefined, `API Gateway refuses this: ${why}`);
+    this.answer("Server", type.DEFAULT_5XX, undefined, `API Gateway cannot answer: ${why}`);
   }
 
   private answer(
     id: string,
     type: apigateway.ResponseType,
     status: number | undefined,
-    detail: string | undefined,
+    detail: string,
     headers: Record<string, string> = {},
   ): void {
-    const text = detail === undefined ? "$context.error.messageString" : JSON.stringify(detail);
     this.rest.addGatewayResponse(id, {
       type,
       ...(status === undefined ? {} : { statusCode: String(status) }),
       responseHeaders: headers,
-      templates: { "application/json": `{"detail":${text}}` },
+      templates: { "application/json": JSON.stringify({ detail }) },
     });
   }
 

@@ -82,7 +82,7 @@ export class AppStack extends Stack {
     // Ingest serves it too; this one also deletes what is stale in the queue of dead letters, whose
     // depth is an alarm.
     api.withKey("/v1/admin/dlq/requeue", functions.requeue, "POST");
-    for (const path of ["/v1/docs", "/v1/docs/{path+}", "/v1/redoc", "/v1/openapi.json"]) {
+    for (const path of ["/v1/docs", "/v1/docs/assets/{file}", "/v1/redoc", "/v1/openapi.json"]) {
       api.open(path, "GET", functions.ingest, READ_BY_ALL);
     }
     return api;
@@ -100,7 +100,9 @@ export class AppStack extends Stack {
     api.open("/{tenant_id}/webhook", "POST", handler, SIGNED);
     api.open("/status", "GET", handler, TELLS_NOTHING);
     api.open("/health", "GET", handler, TELLS_NOTHING);
-    for (const path of ["/docs", "/docs/{path+}", "/redoc", "/openapi.json"]) {
+    // Nothing wider than the files: a path with `/docs/` of its own would hide the webhook of a
+    // tenant with that name.
+    for (const path of ["/docs", "/docs/assets/{file}", "/redoc", "/openapi.json"]) {
       api.open(path, "GET", handler, READ_BY_ALL);
     }
     api.withKey("/enable", handler, "POST");

@@ -124,7 +124,7 @@ function fleet({ fleet: { groupName } }: AlarmsProps): cloudwatch.GraphWidget {
       label,
     });
   return graph(
-    "Fleet: processor time (%), and daemons in service (right)",
+    "Fleet: processor time (%), and instances in service (right)",
     [metric("AWS/EC2", "CPUUtilization", "CPU")],
     [metric("AWS/AutoScaling", "GroupInServiceInstances", "in service")],
   );

@@ -6,6 +6,7 @@
  */
 
 import { ArnFormat, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+import type * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
 import type * as dynamodb from "aws-cdk-lib/aws-dynamodb";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as lambda from "aws-cdk-lib/aws-lambda";
@@ -13,6 +14,7 @@ import * as logs from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 import { acknowledgeWildcard } from "./acknowledge";
 import type { FunctionName } from "./artifacts";
+import { faults } from "./faults";
 import type { Storage } from "./storage";
 
 /** For how long logs are kept: longer than an event can still be looked at. */
@@ -28,6 +30,8 @@ const REQUEUE_TIMEOUT = Duration.minutes(5);
 const MEMORY_MB = 256;
 /** A batch of 5 MiB is held as text, as bytes and as statements. */
 const INGEST_MEMORY_MB = 512;
+/** How the log of `requeue` tells of a fault that its answer names (lambda/src/requeue.rs). */
+const REQUEUED_IN_PART = "requeued in part";
 
 interface FunctionShape {
   readonly name: FunctionName;
@@ -50,6 +54,8 @@ export class Functions extends Construct {
   readonly ingest: lambda.Function;
   readonly receiver: lambda.Function;
   readonly requeue: lambda.Function;
+  readonly authorizerFaults: cloudwatch.Metric;
+  readonly requeueFaults: cloudwatch.Metric;
 
   constructor(
     scope: Construct,
@@ -90,6 +96,9 @@ export class Functions extends Construct {
       memorySize: MEMORY_MB,
       statements: requeueStatements(storage),
     });
+    const { prefix } = props;
+    this.authorizerFaults = faults(this, "AuthorizerFaults", prefix, this.authorizer);
+    this.requeueFaults = faults(this, "RequeueFaults", prefix, this.requeue, [REQUEUED_IN_PART]);
   }
 
   /** The same for all (lambda/README.md); what one has no use for it passes over. */

@@ -83,7 +83,8 @@ export class Storage extends Construct {
       receiveMessageWaitTime: LONG_POLL,
       encryption: sqs.QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
-      removalPolicy: RemovalPolicy.RETAIN,
+      // A first deployment that is rolled back takes its own queues away again: they are empty.
+      removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
     });
   }
 }

@@ -31,7 +31,7 @@ test("at hooks only the documentation is open", () => {
     CUSTOM: ["ANY /v1/{path+}", "POST /v1/admin/dlq/requeue"],
     NONE: [
       "GET /v1/docs",
-      "GET /v1/docs/{path+}",
+      "GET /v1/docs/assets/{file}",
       "GET /v1/openapi.json",
       "GET /v1/redoc",
     ],
@@ -43,7 +43,7 @@ test("at receiver the switch wants a key, and nothing else does", () => {
     CUSTOM: ["POST /disable", "POST /enable"],
     NONE: [
       "GET /docs",
-      "GET /docs/{path+}",
+      "GET /docs/assets/{file}",
       "GET /health",
       "GET /openapi.json",
       "GET /redoc",
@@ -144,6 +144,7 @@ test("what API Gateway refuses by itself looks like our own refusals", () => {
     REQUEST_TOO_LARGE: "413",
     THROTTLED: "429",
     AUTHORIZER_FAILURE: "500",
+    AUTHORIZER_CONFIGURATION_ERROR: "500",
     INTEGRATION_FAILURE: "503",
     INTEGRATION_TIMEOUT: "503",
     DEFAULT_4XX: undefined,
@@ -151,9 +152,12 @@ test("what API Gateway refuses by itself looks like our own refusals", () => {
   });
   for (const one of hooks) {
     const body = (one["ResponseTemplates"] as Record<string, string>)["application/json"] ?? "";
-    // API Gateway puts its message there with quotes around it.
-    const filled = body.replace("$context.error.messageString", '"x"');
-    assert.deepEqual(Object.keys(JSON.parse(filled) as object), ["detail"]);
+    // What API Gateway puts in has no quotes, and is never null.
+    const filled = JSON.parse(body.replace("$context.error.responseType", "X")) as { detail: string };
+    assert.deepEqual(Object.keys(filled), ["detail"]);
+    assert.doesNotMatch(filled.detail, /\$/);
+    const isUnsure = String(one["ResponseType"]).startsWith("AUTHORIZER_");
+    assert.equal(filled.detail === "cannot check the API key now", isUnsure);
     const headers = (one["ResponseParameters"] ?? {}) as Record<string, string>;
     const waits = ["429", "503"].includes(String(one["StatusCode"]));
     assert.equal(headers["gatewayresponse.header.Retry-After"], waits ? "'1'" : undefined);

@@ -192,6 +192,17 @@ class Instance(unittest.TestCase):
             self.assertTrue(calls[-1].endswith("--status FAILURE"), calls[-1])
             self.assertFalse(any(call.endswith("SUCCESS") for call in calls))
 
+    def test_packages_are_asked_for_three_times_and_their_lock_is_waited_for(self):
+        found, calls = self.boot(FAILS="apt-get", PAUSE_S="0")
+        self.assertNotEqual(found.returncode, 0)
+        self.assertEqual(calls, ["apt-get update -q -o DPkg::Lock::Timeout=120"] * 3)
+        self.calls.write_text("")
+        _, calls = self.boot()
+        installs = [call for call in calls if call.startswith("apt-get install")]
+        self.assertEqual(len(installs), 2)
+        for call in installs:
+            self.assertIn(" -o DPkg::Lock::Timeout=120 ", call)
+
     def test_a_disk_is_never_guessed(self):
         for disks in ("", "/dev/nvme1n1 disk\n/dev/nvme2n1 disk"):
             self.calls.write_text("")

@@ -149,7 +149,8 @@ test("messages are hidden, kept and encrypted as the protocol wants it, and stay
   for (const one of queues) {
     assert.equal(one.Properties["VisibilityTimeout"], visibility);
     assert.equal(one.Properties["SqsManagedSseEnabled"], true);
-    assert.equal(one.DeletionPolicy, "Retain");
+    assert.equal(one.DeletionPolicy, "RetainExceptOnCreate");
+    assert.equal(one.UpdateReplacePolicy, "Retain");
   }
   const protocol = found(source("protocol/src/limits.rs"), /VISIBILITY_MS: u64 = ([\d_]+)/);
   assert.equal(visibility * 1000, Number(protocol.replaceAll("_", "")));
