@@ -127,8 +127,8 @@ export class Api extends Construct {
     this.answer("Throttled", type.THROTTLED, 429, "too many requests", retry);
     this.answer("Late", type.INTEGRATION_TIMEOUT, 503, "cannot answer in time", retry);
     this.answer("Failed", type.INTEGRATION_FAILURE, 503, "cannot answer now", retry);
-    // A fault of the authorizer is ours, and no verdict about the key. Where API Gateway cannot call
-    // it, that is a failure; where it fails or is late, API Gateway blames its configuration.
+    // A fault of the authorizer is ours, and no verdict about the key. API Gateway has two types for
+    // it: a function that fails or is late comes to the second one.
     const unsure = "cannot check the API key now";
     this.answer("Unsure", type.AUTHORIZER_FAILURE, 500, unsure);
     this.answer("UnsureToo", type.AUTHORIZER_CONFIGURATION_ERROR, 500, unsure);
