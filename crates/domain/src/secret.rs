@@ -137,19 +137,22 @@ impl SigningSecrets {
     /// Makes `new` the current secret; the one before signs on for `overlap_ms`.
     ///
     /// Setting the current secret again changes nothing. Older secrets keep the ends that they
-    /// had, the one that becomes current again and those beyond the fourth are dropped.
+    /// had, where those come sooner: after a change without overlap only the new one signs. The
+    /// one that becomes current again and those beyond the fourth are dropped.
     #[must_use]
     pub fn rotated(&self, new: WebhookSecret, now: Timestamp, overlap_ms: u64) -> Self {
         if new == self.current {
             return self.clone();
         }
-        let signs = |(secret, ends): &&(WebhookSecret, Timestamp)| now < *ends && *secret != new;
-        let mut previous = SmallVec::new();
-        if overlap_ms > 0 {
-            previous.push((self.current.clone(), now.plus_millis(overlap_ms)));
-        }
-        previous.extend(self.previous.iter().filter(signs).cloned());
-        previous.truncate(PREVIOUS_MAX);
+        let last = now.plus_millis(overlap_ms);
+        let older = self.previous.iter().map(|(secret, ends)| (secret, last.min(*ends)));
+        let previous = [(&self.current, last)]
+            .into_iter()
+            .chain(older)
+            .filter(|(secret, ends)| now < *ends && **secret != new)
+            .take(PREVIOUS_MAX)
+            .map(|(secret, ends)| (secret.clone(), ends))
+            .collect();
         Self { current: new, previous }
     }
 }
@@ -190,6 +193,16 @@ mod tests {
         let rotated = secrets.rotated(secret("new-secret"), Timestamp::ZERO, 0);
         assert!(rotated.previous().is_empty());
         assert_eq!(rotated.current().expose(), "new-secret");
+    }
+
+    /// A secret that has leaked may have been replaced before anybody knew.
+    #[test]
+    fn without_overlap_no_older_secret_signs_on() {
+        let now = Timestamp::from_millis(1);
+        let secrets = SigningSecrets::new(secret("aaaaaaaa")).rotated(secret("bbbbbbbb"), now, 999);
+        let shorter = secrets.rotated(secret("cccccccc"), now, 9);
+        assert!(shorter.previous().iter().all(|(_, ends)| *ends == now.plus_millis(9)));
+        assert!(secrets.rotated(secret("cccccccc"), now, 0).previous().is_empty());
     }
 
     #[test]
