@@ -43,7 +43,8 @@ impl Journal for Courier {
     }
 
     async fn payloads(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Bytes>>, PortError> {
-        let mut payloads = self.payloads_at_hand(keys).await?;
+        // Before the rows are read: what is taken on later is of a row that came later.
+        let (mut payloads, rounds) = self.at_hand(keys).await?;
         let missing: Vec<usize> = (0..keys.len()).filter(|at| payloads[*at].is_none()).collect();
         if missing.is_empty() {
             return Ok(payloads);
@@ -57,14 +58,14 @@ impl Journal for Courier {
                 // Nothing can be written to such a row. Its message comes again and is put aside.
                 Err(error) => {
                     self.report_unreadable(&row_key(&keys[at]), &error);
-                    drop(self.withdraw(&keys[at]).await);
+                    drop(self.withdraw(&keys[at], rounds[at]).await);
                     continue;
                 }
             };
             let is_gone = stored.is_none();
             payloads[at] = stored.and_then(|stored| stored.payload);
             if is_gone {
-                self.let_go(&keys[at]).await;
+                self.let_go(&keys[at], rounds[at]).await;
             } else if payloads[at].is_none() {
                 self.give_up(&keys[at]).await;
             }
@@ -89,38 +90,47 @@ impl Journal for Courier {
 }
 
 impl Courier {
-    async fn payloads_at_hand(
+    /// Payloads that need no read of a row, and the last round that is known here of each delivery
+    /// without one.
+    async fn at_hand(
         &self,
         keys: &[DeliveryKey],
-    ) -> Result<Vec<Option<Bytes>>, PortError> {
-        let mut payloads: Vec<Option<Bytes>> = {
-            let held = self.held();
-            keys.iter().map(|key| held.get(key).and_then(|held| held.payload.clone())).collect()
+    ) -> Result<(Vec<Option<Bytes>>, Vec<Option<u32>>), PortError> {
+        let (mut payloads, mut rounds): (Vec<Option<Bytes>>, Vec<Option<u32>>) = {
+            let table = self.held();
+            let at_hand = |key| {
+                let held = table.get(key);
+                (held.and_then(|held| held.payload.clone()), held.map(|held| held.round))
+            };
+            keys.iter().map(at_hand).unzip()
         };
         if payloads.iter().any(Option::is_none) {
             let jobs = self.ports.jobs.jobs(keys).await?;
-            for (payload, job) in payloads.iter_mut().zip(jobs) {
+            for ((payload, round), job) in payloads.iter_mut().zip(&mut rounds).zip(jobs) {
+                *round = (*round).max(job.as_ref().map(|job| job.round));
                 *payload = payload.take().or_else(|| job.and_then(|job| job.payload));
             }
         }
-        Ok(payloads)
+        Ok((payloads, rounds))
     }
 
     /// The event is gone from the table, so nothing is owed.
-    async fn let_go(&self, key: &DeliveryKey) {
-        let receipt = self.withdraw(key).await;
+    async fn let_go(&self, key: &DeliveryKey, round: Option<u32>) {
+        let receipt = self.withdraw(key, round).await;
         self.release(receipt);
     }
 
-    /// Forgets a delivery here; gives the receipt of its message, if that is held.
-    async fn withdraw(&self, key: &DeliveryKey) -> Option<Receipt> {
+    /// Forgets a delivery here up to this round; gives the receipt of its message, if that is held.
+    async fn withdraw(&self, key: &DeliveryKey, round: Option<u32>) -> Option<Receipt> {
+        // Where nothing is known of it, there is nothing to forget.
+        let until = round?;
         let held = {
-            let mut held = self.held();
-            let round = held.get(key).map(|held| held.round);
-            round.and_then(|round| held.remove(key, round))
+            let mut table = self.held();
+            let round = table.get(key).map(|held| held.round).filter(|round| *round <= until);
+            round.and_then(|round| table.remove(key, round))
         };
         self.room.notify_waiters();
-        self.forget(vec![JobChange::Remove(key.clone())]).await;
+        self.forget(vec![JobChange::End(key.clone(), until)]).await;
         held.map(|held| held.receipt)
     }
 

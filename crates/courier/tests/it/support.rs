@@ -37,26 +37,43 @@ impl Clock for Time {
 
 /// Breaks what it is told to break.
 #[derive(Debug, Default)]
-pub(crate) struct Breakage(Mutex<Vec<Operation>>, AtomicU64);
+pub(crate) struct Breakage {
+    broken: Mutex<Vec<Operation>>,
+    slow: Mutex<Option<(Operation, u64)>>,
+    /// Calls of what is slow, since it is.
+    calls: AtomicU64,
+}
 
 impl Breakage {
-    /// From now on writes take so long until they are done.
-    pub(crate) fn slow_down(&self, write_ms: u64) {
-        self.1.store(write_ms, Ordering::Relaxed);
+    /// From now on these calls take so long until they are done, and are counted.
+    pub(crate) fn slow_down(&self, operation: Operation, by_ms: u64) {
+        *self.slow.lock().unwrap() = Some((operation, by_ms));
+        self.calls.store(0, Ordering::Relaxed);
+    }
+
+    /// Calls of what was slowed down, under way or done.
+    pub(crate) fn slow_calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set(&self, broken: &[Operation]) {
-        *self.0.lock().unwrap() = broken.to_vec();
+        *self.broken.lock().unwrap() = broken.to_vec();
     }
 }
 
 impl Faults for Breakage {
     fn fault(&self, operation: Operation) -> Fault {
-        if self.0.lock().unwrap().contains(&operation) { Fault::Before } else { Fault::None }
+        if self.broken.lock().unwrap().contains(&operation) { Fault::Before } else { Fault::None }
     }
 
     fn delay_ms(&self, operation: Operation) -> u64 {
-        if operation == Operation::Write { self.1.load(Ordering::Relaxed) } else { 0 }
+        match *self.slow.lock().unwrap() {
+            Some((slow, by_ms)) if slow == operation => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                by_ms
+            }
+            _ => 0,
+        }
     }
 }
 
