@@ -1,4 +1,4 @@
-//! How many long polls there are at a time.
+//! How many long polls there are at a time, and whether any intake is under way.
 //!
 //! Polls that take turns at an almost empty queue bring a message or two each, and each is a
 //! request that costs money and CPU; one poll at a deep queue brings ten a round trip and no more.
@@ -21,13 +21,13 @@ pub(crate) struct Polls {
     wanted: AtomicUsize,
     most: usize,
     more: Notify,
-    /// Polls under way, what they bring being taken in included.
+    /// Polls under way, what they bring being taken in included, and sweeps.
     going: AtomicUsize,
     /// Rings when one has come to its end.
     ended: Notify,
 }
 
-/// A poll under way, until it is dropped.
+/// A poll or a sweep under way, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Going<'p>(&'p Polls);
 
@@ -77,7 +77,7 @@ impl Polls {
         }
     }
 
-    /// A poll begins.
+    /// A poll or a sweep begins.
     pub(crate) fn begin(&self) -> Going<'_> {
         self.going.fetch_add(1, Ordering::Relaxed);
         Going(self)

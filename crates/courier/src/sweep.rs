@@ -31,11 +31,14 @@ impl Courier {
         let mut newest = Timestamp::ZERO;
         let mut told = BTreeSet::new();
         while !is_stopped(&stop) {
+            // [`Courier::finish`] waits for it: what it takes over behind a stop would be nobody's
+            // until the lease ends.
+            let going = self.polls.begin();
             self.remind_of_taken_over().await;
             let wall = self.ports.clock.wall();
             newest = newest.max(wall);
             if is_clock_usable(newest, wall) {
-                let swept = self.sweep_once(&mut told).await;
+                let swept = self.sweep_once(&mut told, &stop).await;
                 self.health.note(Part::Sweeping, &swept);
                 if let Ok(taken @ 1..) = swept {
                     info!(taken, "took over rows whose lease had ended");
@@ -44,6 +47,7 @@ impl Courier {
                 let back_ms = newest.millis_since(wall);
                 warn!(back_ms, "the wall clock was set back, leases cannot be judged");
             }
+            drop(going);
             let pause = self.settings.sweep_pause_ms;
             let pause = Duration::from_millis(pause + self.chance.below(pause));
             tokio::select! {
@@ -54,8 +58,13 @@ impl Courier {
         }
     }
 
-    /// Looks at every partition of the work index once; says how many rows it has taken over.
-    async fn sweep_once(&self, told: &mut BTreeSet<RowKey>) -> Result<usize, PortError> {
+    /// Looks at every partition of the work index once, or until somebody says stop; says how many
+    /// rows it has taken over.
+    async fn sweep_once(
+        &self,
+        told: &mut BTreeSet<RowKey>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<usize, PortError> {
         let mut partitions: Vec<u8> = (0..WORK_PARTITIONS).collect();
         self.chance.shuffle(&mut partitions);
         if told.len() > TOLD_MAX {
@@ -63,10 +72,10 @@ impl Courier {
         }
         let mut taken = 0;
         for partition in partitions {
-            taken += self.sweep_partition(partition, told).await?;
-            if taken >= self.settings.sweep_claims_max {
+            if taken >= self.settings.sweep_claims_max || is_stopped(stop) {
                 break;
             }
+            taken += self.sweep_partition(partition, told, stop).await?;
         }
         Ok(taken)
     }
@@ -78,6 +87,7 @@ impl Courier {
         &self,
         partition: u8,
         told: &mut BTreeSet<RowKey>,
+        stop: &watch::Receiver<bool>,
     ) -> Result<usize, PortError> {
         let mut seen = BTreeSet::new();
         let mut max = PAGE_MAX;
@@ -86,8 +96,9 @@ impl Courier {
             let is_full = page.len() >= max;
             let page: Vec<RowKey> =
                 page.into_iter().filter(|key| seen.insert(key.clone())).collect();
-            let taken = if page.is_empty() { 0 } else { self.take_over_page(page, told).await? };
-            if taken > 0 || !is_full || max >= LOOK_MAX {
+            let taken =
+                if page.is_empty() { 0 } else { self.take_over_page(page, told, stop).await? };
+            if taken > 0 || !is_full || max >= LOOK_MAX || is_stopped(stop) {
                 return Ok(taken);
             }
             max *= 2;
@@ -98,6 +109,7 @@ impl Courier {
         &self,
         page: Vec<RowKey>,
         told: &mut BTreeSet<RowKey>,
+        stop: &watch::Receiver<bool>,
     ) -> Result<usize, PortError> {
         let rows = self.ports.rows.read_each(&page).await?;
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
@@ -137,6 +149,9 @@ impl Courier {
             }
         }
         self.announce(reminders);
+        if is_stopped(stop) {
+            return Ok(0);
+        }
         Ok(self.take_over(claims).await.adopted)
     }
 
