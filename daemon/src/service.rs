@@ -17,6 +17,7 @@ use tokio::time::interval;
 
 use self::notify::{Notifier, State};
 use self::watch::Watch;
+use crate::assemble::cloud::RELEASE_MS_MAX;
 use crate::config::Config;
 use crate::instance::Instance;
 
@@ -42,13 +43,16 @@ pub struct Service {
 struct Times {
     attempt_max: Duration,
     drain_max: Duration,
+    release_max: Duration,
 }
 
 impl Times {
     const fn of(config: &Config) -> Self {
+        let releases = config.aws.enabled && config.aws.release_at_stop;
         Self {
             attempt_max: Duration::from_millis(config.delivery.attempt_timeout_ms),
             drain_max: config.drain.timeout(),
+            release_max: Duration::from_millis(if releases { RELEASE_MS_MAX } else { 0 }),
         }
     }
 }
@@ -121,6 +125,11 @@ impl Service {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).drain_max
     }
 
+    /// How long giving away leases may take after that.
+    fn release_max(&self) -> Duration {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).release_max
+    }
+
     fn attempt_max(&self) -> Duration {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).attempt_max
     }
@@ -129,6 +138,26 @@ impl Service {
         match &*self.note.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(note) => format!("{status}; {note}"),
             None => status.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::{Flag, Sources};
+
+    /// Only an instance that gives leases away at its stop may ask for the time that takes.
+    #[test]
+    fn time_to_give_leases_away_is_for_those_that_do() {
+        for (enabled, releases, minutes) in
+            [(true, true, 8), (true, false, 0), (false, true, 0), (false, false, 0)]
+        {
+            let set = |key, value| Flag::Set(format!("aws.{key}={value}"));
+            let flags = vec![set("enabled", enabled), set("release-at-stop", releases)];
+            let loaded = crate::config::load(Sources { flags, ..Sources::default() }).unwrap();
+            let release_max = Times::of(&loaded.config).release_max;
+            assert_eq!(release_max, Duration::from_mins(minutes), "{enabled} {releases}");
         }
     }
 }

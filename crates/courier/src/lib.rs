@@ -48,6 +48,6 @@ pub use courier::{Courier, Ports};
 pub use permit::Permission;
 pub use posthaste_protocol::Disk;
 pub use settings::Settings;
-pub use start::{Part, Started};
+pub use start::{Part, Released, Started};
 pub use stats::Stats;
 pub use tenants::CachedTenants;

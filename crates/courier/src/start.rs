@@ -8,7 +8,7 @@ use posthaste_domain::{DeliveryKey, RowWrite, TimerPosition, Timestamp};
 use posthaste_ports::{Job, JobChange, JobState, PortError, ShardSpec, TimerPage, Written};
 use posthaste_protocol::{AtStart, Disk, at_start, extend};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::info;
 
 use crate::courier::{Courier, row_key};
@@ -38,6 +38,15 @@ pub struct Started {
     pub replayed: u64,
     /// Jobs of another instance that were forgotten.
     pub forgotten: u64,
+}
+
+/// What became of the leases of the retries that waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Others take these over when they are due.
+    pub given_away: u64,
+    /// And these only when their leases end: the table did not answer, or time ran out.
+    pub kept: u64,
 }
 
 impl Courier {
@@ -136,7 +145,8 @@ impl Courier {
     /// whether that was done within `within_ms`; what was not is left to the next start.
     pub async fn finish(&self, within_ms: u64) -> bool {
         let within = Duration::from_millis(within_ms);
-        // What a poll brings now it gives back itself; one that takes messages in does so first.
+        // What a poll brings now it gives back itself; one that takes messages in does so first. A
+        // sweep takes over no further page.
         drop(timeout(within, self.polls.idle()).await);
         // What is left is in the outbox.
         let is_written = timeout(within, self.become_idle()).await.is_ok();
@@ -151,40 +161,69 @@ impl Courier {
 
     /// Gives away the leases of the retries that wait here, so that others sweep them as soon as
     /// they are due instead of when the leases end (PROTOCOL 20, an instance that does not come
-    /// back). Says how many.
+    /// back). Ends after `within_ms`, and before where the table does not answer.
     ///
     /// # Errors
     /// Where the jobs cannot be read. A lease that cannot be given away ends by itself.
-    pub async fn release_leases(&self) -> Result<u64, PortError> {
+    pub async fn release_leases(&self, within_ms: u64) -> Result<Released, PortError> {
+        let end = Instant::now() + Duration::from_millis(within_ms);
         let whole = ShardSpec { index: 0, count: 1 };
-        let (mut from, mut released) = (TimerPosition::START, 0);
+        let (mut from, mut released) = (TimerPosition::START, Released::default());
+        let mut is_answered = true;
         loop {
             let page = self.ports.jobs.timers(whole, from, Timestamp::MAX, PAGE_MAX).await?;
             let keys: Vec<DeliveryKey> = page.owed.into_iter().map(|owed| owed.key).collect();
-            let jobs = self.ports.jobs.jobs(&keys).await?;
-            let given_away = jobs.into_iter().flatten().filter_map(|mut job| {
-                let JobState::Waiting { due, .. } = job.state else { return None };
-                // Others take it over when it is due, not before.
-                job.lease_until = due.max(self.now());
-                Some(job)
-            });
-            let given_away: Vec<Job> = given_away.collect();
-            if !given_away.is_empty() {
-                // Noted here first: whoever starts on this disk must not take itself for the owner.
-                let puts = given_away.iter().map(|job| JobChange::Put(Box::new(job.clone())));
-                self.ports.jobs.apply(puts.collect()).await?;
-                let give_away = |job: &Job| -> RowWrite {
-                    let (key, owner) = (row_key(&job.key), self.owner(job.epoch));
-                    extend(&key, job.round, owner, job.lease_until)
-                };
-                let writes = given_away.iter().map(give_away).collect();
-                let answers = self.ports.rows.write(writes).await;
-                let done = answers.iter().filter(|answer| matches!(answer, Ok(Written::Done)));
-                released += done.count() as u64;
+            if is_answered && Instant::now() < end {
+                is_answered = self.release_page(&keys, end, &mut released).await?;
+            } else {
+                // Only counted: this disk answers at once.
+                released.kept += keys.len() as u64;
             }
             let Some(next) = page.next else { return Ok(released) };
             from = next;
         }
+    }
+
+    /// Says whether the table answered, as far as there was anything to ask.
+    async fn release_page(
+        &self,
+        keys: &[DeliveryKey],
+        end: Instant,
+        released: &mut Released,
+    ) -> Result<bool, PortError> {
+        let jobs = self.ports.jobs.jobs(keys).await?;
+        let given_away = jobs.into_iter().flatten().filter_map(|mut job| {
+            let JobState::Waiting { due, .. } = job.state else { return None };
+            // Others take it over when it is due, not before.
+            job.lease_until = due.max(self.now());
+            Some(job)
+        });
+        let given_away: Vec<Job> = given_away.collect();
+        if given_away.is_empty() {
+            return Ok(true);
+        }
+        // Noted here first: whoever starts on this disk must not take itself for the owner.
+        let puts = given_away.iter().map(|job| JobChange::Put(Box::new(job.clone())));
+        self.ports.jobs.apply(puts.collect()).await?;
+        let give_away = |job: &Job| -> RowWrite {
+            let (key, owner) = (row_key(&job.key), self.owner(job.epoch));
+            extend(&key, job.round, owner, job.lease_until)
+        };
+        let writes = given_away.iter().map(give_away).collect();
+        let Ok(answers) = timeout_at(end, self.ports.rows.write(writes)).await else {
+            // Some may be done; who takes those over is told by the row.
+            released.kept += given_away.len() as u64;
+            return Ok(false);
+        };
+        for answer in &answers {
+            match answer {
+                Ok(Written::Done) => released.given_away += 1,
+                // Not ours any more, so nothing is kept from anybody.
+                Ok(Written::Refused(_)) => {}
+                Err(_) => released.kept += 1,
+            }
+        }
+        Ok(answers.iter().any(Result::is_ok))
     }
 
     /// In the order in which one makes work for the next.

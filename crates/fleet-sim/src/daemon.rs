@@ -34,6 +34,8 @@ use crate::world::World;
 const DRAIN_MS: u64 = 35_000;
 /// How long a stop waits for outcomes to be written, in milliseconds.
 const FINISH_MS: u64 = 5_000;
+/// What it may take to give away its leases, in milliseconds.
+const RELEASE_MS: u64 = 480_000;
 /// How often somebody looks whether memory is bounded.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -200,7 +202,7 @@ impl Daemon {
             tools.courier.finish(FINISH_MS).await;
             if told.0 == DiskFate::Lost {
                 // What is not given away waits for the end of its lease.
-                drop(tools.courier.release_leases().await);
+                drop(tools.courier.release_leases(RELEASE_MS).await);
             }
             self.world.lock().counts.drains += 1;
             told

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use posthaste_api::Stores as ApiStores;
 use posthaste_aws::{Client, DynamoDeadLetters, DynamoEvents, DynamoRows, DynamoTenants, SqsQueue};
-use posthaste_courier::{CachedTenants, Courier, Disk, Ports};
+use posthaste_courier::{CachedTenants, Courier, Disk, Ports, Released};
 use posthaste_domain::InstanceId;
 use posthaste_embedded::{CacheRecovery, Ledger};
 use posthaste_ports::{Queue, Rows, TenantStore};
@@ -23,6 +23,9 @@ use crate::shard;
 /// How long the courier may take to bring what is known into the rows, beyond the drain, in
 /// milliseconds.
 const FINISH_MS_MAX: u64 = 10_000;
+/// And how long it may give away leases after that, in milliseconds: with the drain, less than the
+/// ten minutes for which the fleet keeps an instance that is to end.
+pub(crate) const RELEASE_MS_MAX: u64 = 8 * 60 * 1000;
 
 /// Queues and tables that can be used.
 pub(super) struct Connected {
@@ -184,8 +187,13 @@ impl Cloud {
             warn!("outcomes are not in their rows yet; the next start writes them");
         }
         if self.release_at_stop {
-            match self.courier.release_leases().await {
-                Ok(released) => info!(released, "gave away the leases of waiting retries"),
+            match self.courier.release_leases(RELEASE_MS_MAX).await {
+                Ok(Released { given_away, kept: 0 }) => {
+                    info!(given_away, "gave away the leases of waiting retries");
+                }
+                Ok(Released { given_away, kept }) => {
+                    warn!(given_away, kept, "leases not given away; they end by themselves");
+                }
                 Err(error) => warn!(%error, "leases not given away; they end by themselves"),
             }
         }

@@ -93,7 +93,7 @@ impl Watch {
 
     async fn while_draining(&mut self, told: &mut Told) {
         let began_us = self.clock.monotonic_us();
-        let drain_max = self.service.drain_max() + DRAIN_EXTRA;
+        let drain_max = self.service.drain_max() + self.service.release_max() + DRAIN_EXTRA;
         let mut ticks = interval(TICK);
         let mut phase = self.watched.phase.clone();
         self.service.notifier.send(&[State::Stopping]);

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use posthaste_courier::Permission;
-use posthaste_domain::{EventStatus, InstanceId, Resolution};
+use posthaste_courier::{Permission, Released};
+use posthaste_domain::{EventId, EventStatus, InstanceId, Resolution, RowKey, TenantId, Timestamp};
 use posthaste_ports::memory::Operation;
 use posthaste_ports::{
-    JobStore as _, Journal as _, Outgoing, Queue as _, Rows as _, Settled, Written,
+    Job, JobChange, JobState, JobStore as _, Journal as _, Outgoing, Queue as _, Rows as _,
+    Settled, Written,
 };
 use posthaste_protocol::claim;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::support::Bench;
+use crate::support::{Bench, START, delivery};
 
 /// What was not begun can be received at once; what waits for the table stays hidden, and in the
 /// outbox.
@@ -93,7 +94,7 @@ async fn what_was_given_away_is_claimed_before_its_attempt() {
         let owed = bench.arrived().await;
         let due = bench.now().plus_millis(1_000);
         assert_eq!(bench.settle(&owed, Resolution::Retry { due }).await, Settled::Settled);
-        assert_eq!(bench.courier.release_leases().await, Ok(1));
+        assert_eq!(bench.courier.release_leases(1_000).await, Ok(gave(1, 0)));
         let row = bench.row(&key);
         assert_eq!(row.lease.as_ref().unwrap().until, due);
         if is_taken {
@@ -105,5 +106,82 @@ async fn what_was_given_away_is_claimed_before_its_attempt() {
         let expected = if is_taken { Permission::Withdrawn } else { Permission::Granted };
         assert_eq!(permission, expected);
         assert_eq!(bench.row(&key).lease.unwrap().epoch, 2);
+    }
+}
+
+/// A stop waits for the sweep that is under way, which takes over nothing more: rows that were
+/// claimed behind it would be nobody's until their leases end.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_ends_at_the_stop() {
+    for (slow, taken) in [(Operation::Read, 0), (Operation::Write, 1)] {
+        let mut bench = Bench::start().await;
+        // Each in a partition of its own.
+        let mut keys = Vec::new();
+        for _ in 0..8 {
+            keys.push(bench.failed_elsewhere().await);
+        }
+        bench.broken.slow_down(slow, 50);
+        bench.until(|it| it.broken.slow_calls() == 1).await;
+        assert!(bench.stop().await);
+        assert_eq!(bench.broken.slow_calls(), 1, "{slow:?}");
+        let one = InstanceId::try_new("one").unwrap();
+        let is_ours = |key: &&RowKey| bench.row(key).lease.unwrap().owner.as_ref() == Some(&one);
+        assert_eq!(keys.iter().filter(is_ours).count(), taken, "{slow:?}");
+        // It is known here, so that it can be given away.
+        let given_away = taken as u64;
+        assert_eq!(bench.courier.release_leases(1_000).await, Ok(gave(given_away, 0)));
+    }
+}
+
+/// Leases are given away until time runs out.
+#[tokio::test(start_paused = true)]
+async fn giving_leases_away_ends_in_time() {
+    let bench = Bench::start().await;
+    bench.post().await;
+    let owed = bench.arrived().await;
+    let due = bench.now().plus_millis(1_000);
+    assert_eq!(bench.settle(&owed, Resolution::Retry { due }).await, Settled::Settled);
+    bench.broken.slow_down(Operation::Write, 2_000);
+    let began = Instant::now();
+    assert_eq!(bench.courier.release_leases(500).await, Ok(gave(0, 1)));
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(600), "{took:?}");
+    assert_eq!(bench.courier.release_leases(0).await, Ok(gave(0, 1)));
+    assert_eq!(bench.broken.slow_calls(), 1, "with no time nothing is begun");
+    assert_eq!(bench.courier.release_leases(5_000).await, Ok(gave(1, 0)));
+}
+
+/// A table that does not answer is not asked page after page; one that refuses has answered.
+#[tokio::test(start_paused = true)]
+async fn giving_leases_away_ends_where_nothing_is_answered() {
+    const WAIT: u64 = 2_500;
+    for (broken, kept, calls) in [(&[Operation::Write][..], WAIT, 1), (&[][..], 0, 3)] {
+        let bench = Bench::start().await;
+        let due = bench.now().plus_millis(1_000_000);
+        // Their rows are gone.
+        let jobs = (0..WAIT).map(|number| JobChange::Put(Box::new(waiting(number, due))));
+        bench.jobs.apply(jobs.collect()).await.unwrap();
+        bench.broken.set(broken);
+        bench.broken.slow_down(Operation::Write, 1);
+        assert_eq!(bench.courier.release_leases(10_000).await, Ok(gave(0, kept)));
+        assert_eq!(bench.broken.slow_calls(), calls);
+    }
+}
+
+fn gave(given_away: u64, kept: u64) -> Released {
+    Released { given_away, kept }
+}
+
+fn waiting(number: u64, due: Timestamp) -> Job {
+    let tenant = TenantId::try_new("acme").unwrap();
+    Job {
+        key: delivery(&RowKey { tenant, event: EventId::from_parts(START, number.into()) }),
+        round: 0,
+        shard_key: 0,
+        interrupted: 0,
+        epoch: 1,
+        lease_until: due,
+        state: JobState::Waiting { due, attempts: 1 },
+        payload: None,
     }
 }
