@@ -20,9 +20,15 @@ const ADMIN_KEYS: &str = "POSTHASTE_AUTH_ADMIN_KEY_SHA256";
 const OPEN_CREATION: &str = "POSTHASTE_SERVER_OPEN_TENANT_CREATION";
 const ALLOW_NETWORKS: &str = "POSTHASTE_DELIVERY_ALLOW_NETWORKS";
 const ALLOW_PORTS: &str = "POSTHASTE_DELIVERY_ALLOW_PORTS";
+const SECRET_OVERLAP: &str = "POSTHASTE_SECRETS_OVERLAP";
 const LOG_LEVEL: &str = "POSTHASTE_LOG_LEVEL";
 /// What all of them begin with.
 const OURS: &str = "POSTHASTE_";
+
+/// As the daemon has it: a day to deploy every receiver again, and a month at most.
+const SECRET_OVERLAP_DEFAULT_MS: u64 = 24 * HOUR_MS;
+const SECRET_OVERLAP_MAX_MS: u64 = 30 * 24 * HOUR_MS;
+const HOUR_MS: u64 = 3_600_000;
 
 const PREFIX_DEFAULT: &str = "posthaste";
 /// As the daemon has it: with what follows, a queue's name has at most 80 characters.
@@ -47,6 +53,8 @@ pub struct Environment {
     pub open_tenant_creation: bool,
     /// What targets may name beyond the public internet.
     pub address_policy: AddressPolicy,
+    /// How long a replaced webhook secret goes on signing, in milliseconds.
+    pub secret_overlap_ms: u64,
     /// Of our own lines.
     pub log_level: Level,
 }
@@ -73,6 +81,7 @@ impl Environment {
             admin_keys: Vec::new(),
             open_tenant_creation: false,
             address_policy: AddressPolicy::default(),
+            secret_overlap_ms: SECRET_OVERLAP_DEFAULT_MS,
             log_level: Level::INFO,
         };
         for (name, value) in variables {
@@ -96,8 +105,7 @@ struct Reader {
 
 impl Reader {
     fn take(&mut self, environment: &mut Environment, name: &str, value: &str) {
-        let Environment { aws, admin_keys, open_tenant_creation, address_policy, log_level } =
-            environment;
+        let Environment { aws, admin_keys, open_tenant_creation, address_policy, .. } = environment;
         match name {
             PREFIX => {
                 if let Some(prefix) = self.known(name, value, prefix(value), "a name") {
@@ -131,9 +139,15 @@ impl Reader {
                     address_policy.allow_ports = ports;
                 }
             }
+            SECRET_OVERLAP => {
+                let form = "a duration from 0s to 30d (ms, s, m, h, d)";
+                if let Some(ms) = self.known(name, value, duration_ms(value), form) {
+                    environment.secret_overlap_ms = ms;
+                }
+            }
             LOG_LEVEL => {
                 if let Some(level) = self.known(name, value, level(value), "error to debug") {
-                    *log_level = level;
+                    environment.log_level = level;
                 }
             }
             _ => self.problems.push(format!("{name}: no such setting of a function")),
@@ -165,6 +179,21 @@ impl Reader {
 
 fn is_none(value: &str) -> bool {
     value.is_empty() || value == "none"
+}
+
+fn duration_ms(value: &str) -> Option<u64> {
+    let digits = value.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = value.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => HOUR_MS,
+        "d" => 24 * HOUR_MS,
+        _ => return None,
+    };
+    let ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
+    (ms <= SECRET_OVERLAP_MAX_MS).then_some(ms)
 }
 
 fn prefix(value: &str) -> Option<&str> {
@@ -236,6 +265,7 @@ mod tests {
             (OPEN_CREATION, "true"),
             (ALLOW_NETWORKS, "127.0.0.0/8,::1"),
             (ALLOW_PORTS, "25, 6379"),
+            (SECRET_OVERLAP, "90m"),
             (LOG_LEVEL, "debug"),
         ])
         .unwrap();
@@ -248,7 +278,18 @@ mod tests {
         assert!(environment.open_tenant_creation);
         assert_eq!(environment.address_policy.allow.len(), 2);
         assert_eq!(environment.address_policy.allow_ports, [25, 6379]);
+        assert_eq!(environment.secret_overlap_ms, 90 * 60_000);
         assert_eq!(environment.log_level, Level::DEBUG);
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_a_bound() {
+        for (text, ms) in [("0s", 0), ("250ms", 250), ("24h", 86_400_000), ("30d", 2_592_000_000)] {
+            assert_eq!(duration_ms(text), Some(ms), "{text}");
+        }
+        for text in ["", "0", "s", "-1s", "1 h", "1w", "31d", "18446744073709551615d"] {
+            assert_eq!(duration_ms(text), None, "{text}");
+        }
     }
 
     /// For all mistakes at once: each is told, and no secret is quoted.
@@ -261,11 +302,12 @@ mod tests {
             (OPEN_CREATION, "yes"),
             (ALLOW_NETWORKS, "10.0.0.0/8,everything"),
             (ALLOW_PORTS, "0"),
+            (SECRET_OVERLAP, "31d"),
             (LOG_LEVEL, "trace"),
             ("POSTHASTE_AWS_PREFX", "acme"),
         ])
         .unwrap_err();
-        assert_eq!(error.problems.len(), 8, "{error}");
+        assert_eq!(error.problems.len(), 9, "{error}");
         for name in [PREFIX, SQS_ENDPOINT, ADMIN_KEYS, ALLOW_PORTS, "POSTHASTE_AWS_PREFX"] {
             assert!(error.to_string().contains(name), "{name}: {error}");
         }

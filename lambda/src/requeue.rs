@@ -22,6 +22,7 @@ use posthaste_ports::{DeadLetter, DeadLetters, PortError, Queue, Requeued, Rows,
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 use tracing::{Span, info, warn};
 
 use crate::clock::{Clock, Stopwatch};
@@ -35,8 +36,10 @@ const EVENTS_MAX: usize = 1_000;
 /// So long before its end nothing is begun any more. A step that AWS is slow with takes its calls'
 /// time-outs, and what it leaves is what a crash leaves.
 const MARGIN: Duration = Duration::from_secs(5);
-/// Messages of the DLQ that are looked at after a request of the API.
-const TIDIED_BY_API_MAX: usize = 200;
+/// Messages beyond those of the requeued events that are looked at after a request of the API.
+const TIDIED_BY_API_MORE: usize = 200;
+/// How long that may take.
+const TIDYING_MAX: Duration = Duration::from_secs(5);
 /// Messages beyond those of the requeued events that are looked at in a call by hand.
 const TIDIED_MORE: usize = 1_000;
 
@@ -131,13 +134,13 @@ impl<S> Requeue<S> {
     async fn by_hand(&self, task: Task, context: &Context) -> (Progress, Tidied) {
         let (clock, deadline) = (&*self.clock, context.deadline);
         let go_on = || clock.until_ms(deadline) > MARGIN;
-        let at = self.clock.now();
+        let now = || clock.now();
         let (progress, more) = match &task {
             Task::Oldest(scope, max) => {
-                let progress = self.dead_letters.requeue_steps(scope, *max, at, go_on).await;
+                let progress = self.dead_letters.requeue_steps(scope, *max, now, go_on).await;
                 (progress, TIDIED_MORE)
             }
-            Task::These(keys) => (self.dead_letters.requeue_events(keys, at, go_on).await, 0),
+            Task::These(keys) => (self.dead_letters.requeue_events(keys, now, go_on).await, 0),
         };
         let requeued = usize::try_from(progress.requeued).unwrap_or(usize::MAX);
         let tidied = self.queue.tidy(requeued.saturating_mul(2).saturating_add(more), go_on).await;
@@ -205,9 +208,14 @@ impl Tidying {
         Self { inner: cloud.dead_letters(), queue: Dlq::new(cloud) }
     }
 
-    async fn tidy(&self) {
-        let tidied = self.queue.tidy(TIDIED_BY_API_MAX, || true).await;
-        info!(tidied.deleted, tidied.left, "tidied");
+    /// Within a time of its own: whoever asked is owed the answer, and what is left does no harm.
+    async fn tidy(&self, ended: u64) {
+        let ended = usize::try_from(ended).unwrap_or(usize::MAX);
+        let looked_at = ended.saturating_mul(2).saturating_add(TIDIED_BY_API_MORE);
+        match timeout(TIDYING_MAX, self.queue.tidy(looked_at, || true)).await {
+            Ok(tidied) => info!(tidied.deleted, tidied.left, "tidied"),
+            Err(_) => info!("not tidied to the end"),
+        }
     }
 }
 
@@ -225,13 +233,13 @@ impl DeadLetters for Tidying {
         at: Timestamp,
     ) -> Result<Requeued, PortError> {
         let done = self.inner.requeue(scope, batch, max, at).await?;
-        self.tidy().await;
+        self.tidy(done.requeued).await;
         Ok(done)
     }
 
     async fn purge(&self, scope: &Scope, at: Timestamp) -> Result<u64, PortError> {
         let purged = self.inner.purge(scope, at).await?;
-        self.tidy().await;
+        self.tidy(purged).await;
         Ok(purged)
     }
 }

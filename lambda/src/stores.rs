@@ -89,6 +89,7 @@ pub fn settings(environment: &Environment) -> Settings {
     Settings {
         open_tenant_creation: environment.open_tenant_creation,
         address_policy: environment.address_policy.clone(),
+        secret_overlap_ms: environment.secret_overlap_ms,
         ..Settings::default()
     }
 }

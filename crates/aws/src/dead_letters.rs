@@ -21,6 +21,7 @@ use futures_util::future::try_join_all;
 use posthaste_domain::{DeadLetterCause, EventId, EventStatus, Row, RowKey, TenantId, Timestamp};
 use posthaste_ports::{DeadLetter, DeadLetters, PortError, Queue, Requeued, Rows, Scope, Written};
 use posthaste_protocol::purge;
+use tracing::warn;
 
 use crate::error::Call;
 use crate::events::{Requeuer, batch_get, died_at, error_of};
@@ -68,9 +69,11 @@ impl DynamoDeadLetters {
             after = keys.last().cloned();
             for (key, item) in keys.into_iter().zip(items) {
                 let Some(item) = item else { continue };
-                let row = self.row(&item)?;
-                if row.status == EventStatus::Dlq {
-                    dead.push((key, row, item));
+                match self.row(&item) {
+                    Ok(row) if row.status == EventStatus::Dlq => dead.push((key, row, item)),
+                    Ok(_) => {}
+                    // It must not stand before all the others: whoever reads the log mends it.
+                    Err(error) => warn!(event = %key.event, %error, "a dead row is passed over"),
                 }
             }
             if is_last {

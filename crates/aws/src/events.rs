@@ -146,11 +146,21 @@ impl fmt::Debug for DynamoEvents {
 
 #[async_trait]
 impl EventStore for DynamoEvents {
-    /// What [`DynamoEvents::accept_each`] answers, where there is no error among the answers. One
-    /// that is there fails the call: the port has no error for a single event, and a client that
-    /// comes again with its key gets what was accepted as a replay.
+    /// One error fails the call: a client that comes again with its key gets what was accepted as a
+    /// replay.
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Acceptance>, PortError> {
-        self.accept_each(events).await.into_iter().collect()
+        self.accept_apart(events).await.into_iter().collect()
+    }
+
+    async fn accept_each(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Result<Acceptance, PortError>>, PortError> {
+        let answers = self.accept_apart(events).await;
+        match answers.first() {
+            Some(Err(error)) if answers.iter().all(Result::is_err) => Err(error.clone()),
+            _ => Ok(answers),
+        }
     }
 
     async fn event(

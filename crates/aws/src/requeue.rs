@@ -67,13 +67,17 @@ pub struct Tidied {
     pub foreign: u64,
 }
 
+/// How long a look into the DLQ waits for a message, in milliseconds: without a wait SQS asks only
+/// some of its servers, and a short queue looks empty.
+const LOOK_MS: u64 = 1_000;
+
 impl DynamoDeadLetters {
     /// Requeues the oldest of a scope, at most `max`, as long as `go_on` says so before each step.
     pub async fn requeue_steps(
         &self,
         scope: &Scope,
         max: usize,
-        at: Timestamp,
+        now: impl Fn() -> Timestamp + Send,
         go_on: impl Fn() -> bool + Send,
     ) -> Progress {
         let mut progress = Progress::default();
@@ -87,7 +91,7 @@ impl DynamoDeadLetters {
             left -= found.len();
             let is_last = found.len() < wanted;
             let seen = found.into_iter().map(|(key, row, _)| (key, row.round)).collect::<Vec<_>>();
-            if !self.steps(&seen, at, &go_on, &mut progress).await {
+            if !self.steps(&seen, &now, &go_on, &mut progress).await {
                 return progress;
             }
             if is_last {
@@ -102,7 +106,7 @@ impl DynamoDeadLetters {
     pub async fn requeue_events(
         &self,
         keys: &[RowKey],
-        at: Timestamp,
+        now: impl Fn() -> Timestamp + Send,
         go_on: impl Fn() -> bool + Send,
     ) -> Progress {
         let mut progress = Progress::default();
@@ -119,7 +123,7 @@ impl DynamoDeadLetters {
                 Ok(_) | Err(_) => progress.failed += 1,
             }
         }
-        let finished = self.steps(&dead, at, &go_on, &mut progress).await;
+        let finished = self.steps(&dead, &now, &go_on, &mut progress).await;
         progress.is_done = finished && progress.fault.is_none();
         progress
     }
@@ -128,7 +132,7 @@ impl DynamoDeadLetters {
     async fn steps(
         &self,
         seen: &[(RowKey, u32)],
-        at: Timestamp,
+        now: &(impl Fn() -> Timestamp + Send),
         go_on: &(impl Fn() -> bool + Send),
         progress: &mut Progress,
     ) -> bool {
@@ -136,7 +140,8 @@ impl DynamoDeadLetters {
             if progress.fault.is_some() || !go_on() {
                 return false;
             }
-            progress.count(self.requeuer.requeue(step.to_vec(), Requeued::Dead, at).await);
+            // Each at its own time: a round that began minutes ago would be past due.
+            progress.count(self.requeuer.requeue(step.to_vec(), Requeued::Dead, now()).await);
         }
         true
     }
@@ -160,7 +165,7 @@ pub async fn tidy(
         if looked >= max || !go_on() {
             break Ok(());
         }
-        let messages = match dead.receive(QUEUE_BATCH_MAX.min(max - looked), 0).await {
+        let messages = match dead.receive(QUEUE_BATCH_MAX.min(max - looked), LOOK_MS).await {
             Ok(messages) if messages.is_empty() => break Ok(()),
             Ok(messages) => messages,
             Err(error) => break Err(error),

@@ -123,6 +123,14 @@ pub trait EventStore: Send + Sync {
     /// Accepts events, one answer for each in order. When the call returns they are durable, and
     /// the deliveries have been handed to the [`crate::ArrivalSink`].
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Acceptance>, PortError>;
+    /// The same where some may be accepted and others not: an error of the call says that none
+    /// was. A store that takes all or none has nothing to add.
+    async fn accept_each(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Result<Acceptance, PortError>>, PortError> {
+        Ok(self.accept(events).await?.into_iter().map(Ok).collect())
+    }
     /// One event; none where this tenant has no such event.
     async fn event(
         &self,

@@ -9,7 +9,7 @@ use posthaste_aws::SqsQueue;
 use posthaste_domain::{
     DeadLetterCause, EventId, EventStatus, InstanceId, RowChange, RowKey, RowWrite, TenantId,
 };
-use posthaste_ports::{NewEvent, Outgoing, Queue, Rows as _, Written};
+use posthaste_ports::{EventStore as _, NewEvent, Outgoing, Queue, Rows as _, Written};
 use serde_json::{Value, json};
 
 use crate::host::{Function, Invoked};
@@ -36,6 +36,7 @@ async fn dead(world: &World, count: usize) -> Vec<RowKey> {
         idempotency: None,
     };
     let accepted = world.events().accept_each(keys.iter().map(new).collect()).await;
+    let accepted = accepted.unwrap();
     assert!(accepted.iter().all(Result::is_ok), "{accepted:?}");
     empty(world).await;
     let owner = || InstanceId::try_new("a-daemon").unwrap();

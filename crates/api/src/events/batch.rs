@@ -117,11 +117,12 @@ pub(crate) async fn create_batch(
     let checked = entries.iter().map(|entry| check(&app, entry)).collect::<Vec<_>>();
     let events = new_events(&app, &tenant, key, &batch, (&entries, &checked));
     drop(batch);
-    let answers = if events.is_empty() { vec![] } else { app.stores.events.accept(events).await? };
+    let answers =
+        if events.is_empty() { vec![] } else { app.stores.events.accept_each(events).await? };
     let mut answers = answers.into_iter();
     let results = checked
         .into_iter()
-        .map(|checked| checked.and_then(|()| accepted(answers.next())))
+        .map(|checked| checked.and_then(|()| accepted(answers.next().transpose()?)))
         .map(|result| result.map_or_else(BatchResult::from, BatchResult::Accepted))
         .collect();
     Ok(answer::json(StatusCode::MULTI_STATUS, &BatchAnswer { results }))

@@ -48,7 +48,10 @@ type Answers = Vec<Option<Result<Acceptance, PortError>>>;
 impl DynamoEvents {
     /// Accepts events, one answer for each in order. Each stands for itself: a fault with one does
     /// not touch the others.
-    pub async fn accept_each(&self, events: Vec<NewEvent>) -> Vec<Result<Acceptance, PortError>> {
+    pub(super) async fn accept_apart(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> Vec<Result<Acceptance, PortError>> {
         let mut answers: Answers = vec![None; events.len()];
         let mut left: Vec<_> = events.into_iter().enumerate().collect();
         // A key that comes more than once is seen in turn: the second finds the first one's claim.

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeValue as Value, BatchStatementRequest, BatchStatementResponse,
@@ -24,6 +25,11 @@ const STATEMENTS_MAX: usize = 25;
 /// within the time-out of a try.
 const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// So often a row that is throttled is put.
+const TRIES_MAX: u32 = 3;
+/// The wait after the first try, doubled with each further one.
+const BACKOFF: Duration = Duration::from_millis(50);
+
 /// What came of putting a new item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inserted {
@@ -39,8 +45,27 @@ pub(super) async fn insert(
     table: &Resource,
     items: Vec<Item>,
 ) -> Vec<Result<Inserted, Error>> {
-    let requests = chunks(items).into_iter().map(|chunk| insert_chunk(client, table, chunk));
-    join_all(requests).await.into_iter().flatten().collect()
+    let mut left: Vec<usize> = (0..items.len()).collect();
+    let mut answers: Vec<_> = items.iter().map(|_| Ok(Inserted::Done)).collect();
+    for tries in 1..=TRIES_MAX {
+        let these = left.iter().map(|at| items[*at].clone()).collect();
+        let requests = chunks(these).into_iter().map(|chunk| insert_chunk(client, table, chunk));
+        let tried: Vec<_> = join_all(requests).await.into_iter().flatten().collect();
+        let mut failed = Vec::new();
+        for (at, answer) in left.into_iter().zip(tried) {
+            // One row's in an answer that is good: the SDK has not tried it again.
+            if matches!(answer, Err(Error::Throttled { .. })) {
+                failed.push(at);
+            }
+            answers[at] = answer;
+        }
+        left = failed;
+        if left.is_empty() || tries == TRIES_MAX {
+            break;
+        }
+        tokio::time::sleep(BACKOFF * 2u32.pow(tries - 1)).await;
+    }
+    answers
 }
 
 /// Items in the same order, as many together as one request takes.

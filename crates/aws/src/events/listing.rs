@@ -21,6 +21,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use posthaste_domain::{EventId, EventStatus, TenantId};
 use posthaste_ports::{EventPage, EventSummary, ListQuery};
+use tracing::warn;
 
 use super::DynamoEvents;
 use super::batches::batch_get;
@@ -95,7 +96,11 @@ impl DynamoEvents {
                 None => self.rows(tenant, &query, newest, asked).await?,
             };
             for (id, item) in read {
-                page.offer(view::summary(id, &item, &self.row(&item)?, query.now));
+                match self.row(&item) {
+                    Ok(row) => page.offer(view::summary(id, &item, &row, query.now)),
+                    // Whoever asks for it by its id is told.
+                    Err(error) => warn!(event = %id, %error, "a row is left out of a list"),
+                }
             }
             page.rows_left -= asked;
             let older = stopped_at.and_then(|id| id.as_u128().checked_sub(1));
