@@ -10,6 +10,7 @@
 //! there, because what is left to do stands in the rows. A proxy event is served as `ingest`
 //! serves it, and afterwards the DLQ's queue is tidied in the time of one request.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,10 +76,12 @@ impl Task {
                 if !(1..=EVENTS_MAX).contains(&events.len()) {
                     return Err("events: from 1 to 1000 of them");
                 }
-                let ids = events.iter().map(|text| text.parse::<EventId>());
-                let keys = ids.map(|id| Some(RowKey { tenant: tenant.clone(), event: id.ok()? }));
-                let keys: Option<Vec<_>> = keys.collect();
-                keys.map(Self::These).ok_or("events: not the id of an event")
+                // One that is named twice is one.
+                let ids: Result<BTreeSet<EventId>, _> =
+                    events.iter().map(|text| text.parse()).collect();
+                let ids = ids.map_err(|_| "events: not the id of an event")?;
+                let key = |event| RowKey { tenant: tenant.clone(), event };
+                Ok(Self::These(ids.into_iter().map(key).collect()))
             }
             _ => Err("give tenant, tenant and events, or everything: true"),
         }
@@ -260,7 +263,10 @@ mod tests {
         assert_eq!(task(r#"{"everything":true,"max":7}"#), Ok(Task::Oldest(Scope::All, 7)));
         let event = EventId::from_u128(7);
         let these = format!(r#"{{"tenant":"acme","events":["{event}"]}}"#);
-        assert_eq!(task(&these), Ok(Task::These(vec![RowKey { tenant: acme(), event }])));
+        let one = Ok(Task::These(vec![RowKey { tenant: acme(), event }]));
+        assert_eq!(task(&these), one);
+        let twice = format!(r#"{{"tenant":"acme","events":["{event}","{event}"]}}"#);
+        assert_eq!(task(&twice), one);
     }
 
     /// For all events that do not say clearly what is meant: nothing is requeued.

@@ -113,6 +113,16 @@ impl DynamoTenants {
 
     /// The configuration row of this name.
     async fn config(&self, id: &str) -> Result<Option<Item>, Error> {
+        self.read_config(id, None).await
+    }
+
+    /// Whether there is such a tenant, in whatever state its row is. Of the row only the name
+    /// travels: who takes events in has no use for secrets.
+    pub(crate) async fn exists(&self, id: &TenantId) -> Result<bool, Error> {
+        Ok(self.read_config(id.as_str(), Some(name::TENANT)).await?.is_some())
+    }
+
+    async fn read_config(&self, id: &str, only: Option<&str>) -> Result<Option<Item>, Error> {
         let call = Call { action: "dynamodb:GetItem", resource: &self.configs };
         let read = self
             .client
@@ -120,16 +130,12 @@ impl DynamoTenants {
             .get_item()
             .table_name(self.configs.name())
             .key(name::TENANT, Value::S(id.to_owned()))
+            .set_projection_expression(only.map(str::to_owned))
             .consistent_read(true)
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
         Ok(read.item)
-    }
-
-    /// Whether there is such a tenant, in whatever state its row is.
-    pub(crate) async fn exists(&self, id: &TenantId) -> Result<bool, Error> {
-        Ok(self.config(id.as_str()).await?.is_some())
     }
 
     /// Writes a changed record over the row that was seen; false where it is another row by now.

@@ -101,7 +101,7 @@ async fn crash_point_01_body_put_before_row() {
         assert_eq!(body.is_some(), matches!(cut, Cut::After(2) | Cut::Before(3)), "{cut:?}");
         if let Some(body) = body {
             let key = serde_json::json!({ "tenantId": { "S": "acme" }, "eventId": { "S": body } });
-            let item = world.dynamo.item(crate::harness::EVENTS, &key).unwrap();
+            let item = world.dynamo.item(EVENTS, &key).unwrap();
             assert!(item["ttl"]["N"].is_string(), "nobody would remove it: {item}");
         }
         is_resumed(&mut world, &event, false).await;
@@ -418,7 +418,7 @@ async fn crash_point_34_ttl_removed_the_row() {
     let key = dead(&mut world).await;
     let event = key.event.to_string();
     let gone = serde_json::json!({ "tenantId": { "S": "acme" }, "eventId": { "S": event } });
-    world.dynamo.remove(crate::harness::EVENTS, &gone);
+    world.dynamo.remove(EVENTS, &gone);
     assert_eq!(on_message(&world, &key).await, OnRequeue::DeleteMessage);
     let done = world.stores.dead_letters.requeue(&Scope::All, 10, 10, START).await;
     assert_eq!(done, Ok(Requeued::default()));
