@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! loadgen aws-sim --listen 127.0.0.1:4566 &       # a new one for each run: the rows stay
-//! cargo run --release -p posthaste-aws --example cost -- http://127.0.0.1:4566 [events] [bytes]
+//! cargo run --release -p posthaste-aws --example sdk_cost -- http://127.0.0.1:4566 [events] [bytes]
 //! ```
 //! Counts everything below the ports: our items and statements, the SDK, hyper, and the kernel's
 //! share of their system calls. Batches are full, as while a backlog drains; calls of one kind go
