@@ -10,7 +10,7 @@ use posthaste_ports::{
     StoredEvent, Written,
 };
 use posthaste_protocol::{
-    AfterRead, Answer, Arriving, EventMessage, OnReceive, Taken, after_claim, after_read,
+    AfterRead, Answer, Arriving, EventMessage, Local, OnReceive, Taken, after_claim, after_read,
     on_receive, quarantine_body,
 };
 use tokio::sync::watch;
@@ -98,14 +98,34 @@ impl Courier {
         let messages = polled?;
         self.polls.brought(messages.len());
         if is_stopped(stop) {
-            let receipts: Vec<Receipt> = messages.into_iter().map(|it| it.receipt).collect();
-            if !receipts.is_empty() {
-                // Otherwise they come again by themselves, only later.
-                drop(self.ports.queue.hide(receipts, 0).await);
-            }
-            return Ok(());
+            return self.give_back(messages).await;
         }
         self.take(messages, before).await
+    }
+
+    /// Shows messages to others, but for those of deliveries that are known here: whoever received
+    /// one would attempt what has its outcome, which may not be in the row yet.
+    async fn give_back(&self, messages: Vec<Message>) -> Result<(), PortError> {
+        let (mut receipts, mut keys, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages {
+            if let Ok(event) = EventMessage::parse(&message.body) {
+                keys.push(delivery_key(&event.key));
+                theirs.push(message.receipt);
+            } else {
+                receipts.push(message.receipt);
+            }
+        }
+        let jobs = self.ports.jobs.jobs(&keys).await?;
+        for ((key, receipt), job) in keys.into_iter().zip(theirs).zip(jobs) {
+            if matches!(self.local(&key, job.as_ref()), Local::Unknown) {
+                receipts.push(receipt);
+            }
+        }
+        if !receipts.is_empty() {
+            // Otherwise they come again by themselves, only later.
+            drop(self.ports.queue.hide(receipts, 0).await);
+        }
+        Ok(())
     }
 
     fn has_room(&self) -> bool {

@@ -13,7 +13,7 @@ use posthaste_protocol::claim;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Bench, START, delivery};
+use crate::support::{Bench, START, delivery, message};
 
 /// What was not begun can be received at once; what waits for the table stays hidden, and in the
 /// outbox.
@@ -59,6 +59,32 @@ async fn what_a_poll_brings_at_the_stop_is_given_back() {
     assert_eq!(shown.len(), 1, "it is not hidden");
     assert_eq!(shown[0].receives, 2, "the poll had it");
     assert_eq!(bench.courier.stats().received, 0, "and took nothing in");
+}
+
+/// A copy of what has its outcome here is not given back: whoever received it would attempt it
+/// again, since the row does not have the outcome yet (seed 1914 of `fleet-sim`).
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_what_is_known_stays_hidden_at_the_stop() {
+    let mut bench = Bench::start().await;
+    let key = bench.post().await;
+    let known = bench.arrived().await;
+    bench.broken.set(&[Operation::Write]);
+    let (courier, settlement) =
+        (bench.courier.clone(), bench.settlement(&known, Resolution::Delivered));
+    let mut settling = JoinSet::new();
+    settling.spawn(async move { courier.settle(vec![settlement]).await });
+    bench.until(|it| it.courier.stats().write_failures > 0).await;
+    let (queue, body) = (bench.queue.clone(), message(&key, 0, Some("{}")).body());
+    let mut later = JoinSet::new();
+    later.spawn(async move {
+        sleep(Duration::from_millis(500)).await;
+        queue.send(vec![Outgoing { body, group: "acme".into() }]).await
+    });
+    assert!(!bench.stop().await, "the outcome is not in its row");
+    settling.shutdown().await;
+    assert_eq!(later.join_all().await, [[Ok(())]]);
+    assert_eq!(bench.queue.len(), 2);
+    assert_eq!(bench.queue.receive(10, 0).await.unwrap(), []);
 }
 
 /// A stop waits for what is to be written once more, in the pause before that too.
