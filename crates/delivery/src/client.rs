@@ -136,6 +136,7 @@ impl Client {
             clock: Rc::clone(&clock),
             time_max: Duration::from_millis(settings.connect_timeout_ms),
             head_bytes_max: settings.response_head_bytes_max,
+            egress: RefCell::default(),
         };
         let limits = Limits {
             open_max: settings.connections_max,
@@ -333,6 +334,7 @@ impl Client {
             unanswered: connection.is_unanswered(),
         })?;
         let now_us = self.clock.monotonic_us();
+        self.connector.egress.borrow_mut().shown(now_us);
         progress.phases.first_byte_us = micros(sent_us, now_us);
         let (head, body) = response.into_parts();
         progress.head(head.status, &head.headers, self.clock.wall());

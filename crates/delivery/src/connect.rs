@@ -5,6 +5,7 @@
 //! for the sake of a person who waits; a delivery does not, and one connection at a time is kinder
 //! to endpoints.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -21,6 +22,7 @@ use tracing::debug;
 
 use crate::clock::Clock;
 use crate::connection::{Connection, Socket, Stream, Wire};
+use crate::egress::{Egress, is_silence};
 use crate::failure::{Failure, chain};
 use crate::pool::OpenToken;
 use crate::progress::{Progress, Stage, micros};
@@ -39,6 +41,7 @@ pub(crate) struct Connector {
     pub(crate) clock: Rc<dyn Clock>,
     pub(crate) time_max: Duration,
     pub(crate) head_bytes_max: usize,
+    pub(crate) egress: RefCell<Egress>,
 }
 
 /// Where a connection goes.
@@ -88,6 +91,7 @@ impl Connector {
     ) -> Result<Rc<Wire>, Failure> {
         let Destination { addresses, port, .. } = destination;
         let mut failure = Failure::charged(ErrorClass::DnsNoAddress, "no address to connect to");
+        let mut is_silent = true;
         for (tried, address) in addresses.iter().enumerate() {
             let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
             let share = self.time_left(started_us) / untried;
@@ -95,16 +99,28 @@ impl Connector {
             match tokio::time::timeout(share, TcpStream::connect(target)).await {
                 Ok(Ok(tcp)) => {
                     tune(&tcp);
+                    self.egress.borrow_mut().shown(self.clock.monotonic_us());
                     return Ok(Wire::new(tcp, *address, self.head_bytes_max));
                 }
                 Ok(Err(error)) => {
                     if let Some(local) = Failure::local_resource(&error, *address) {
                         return Err(local);
                     }
+                    is_silent &= is_silence(&error, *address);
                     failure = refused(&error, target);
                 }
                 Err(_elapsed) => failure = self.timed_out(&format!("{target} did not answer")),
             }
+        }
+        let (mut egress, now_us) = (self.egress.borrow_mut(), self.clock.monotonic_us());
+        match addresses.first() {
+            Some(first) if is_silent => {
+                if egress.is_down(*first, started_us, now_us) {
+                    failure.charged = false;
+                    failure.text.push_str("; nobody else answers, so our own network is at fault");
+                }
+            }
+            _ => egress.shown(now_us),
         }
         Err(failure)
     }

@@ -21,6 +21,7 @@ mod clock;
 mod connect;
 mod connection;
 mod dns;
+mod egress;
 mod endpoint;
 mod failure;
 pub mod pool;

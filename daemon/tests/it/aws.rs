@@ -11,6 +11,7 @@
 mod bad_cases;
 mod commands;
 mod dying;
+mod egress;
 mod first_attempt;
 mod identity;
 mod machine;

@@ -9,8 +9,8 @@ use posthaste_delivery::{Client, Settings};
 use posthaste_domain::{Attempt, ErrorClass, Verdict};
 
 use crate::support::{
-    OK, Server, Step, answering, attempt, client, endpoint, failed, request, run, send, settings,
-    spawn,
+    OK, Server, Step, answering, attempt, client, endpoint, failed, not_charged, request, run,
+    send, settings, spawn,
 };
 
 /// One way to answer, and what it must come to.
@@ -441,25 +441,58 @@ fn a_closed_port_is_a_failed_connect() {
     });
 }
 
-/// A full accept queue drops SYNs: the connection is never there.
+/// A port of all addresses of this machine at which nobody answers: a full accept queue drops SYNs.
+async fn silent_port() -> (u16, impl Sized) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("0.0.0.0:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Fills the queue: nobody accepts.
+    let mut fillers = Vec::new();
+    while let Ok(Ok(filler)) = tokio::time::timeout(
+        Duration::from_millis(200),
+        tokio::net::TcpStream::connect(("127.0.0.1", port)),
+    )
+    .await
+    {
+        fillers.push(filler);
+        assert!(fillers.len() < 100, "the accept queue never fills");
+    }
+    (port, (listener, fillers))
+}
+
+/// All that is tried is silent: from the eighth address on that is our own network's fault, as long
+/// as nobody shows itself, be it by an answer on a connection that was there before.
+#[test]
+fn silence_of_everybody_is_our_fault_until_one_answers() {
+    run(async {
+        let (port, _silent) = silent_port().await;
+        let alive = Server::start(vec![Step::Read, send(OK), Step::Read, send(OK)]).await;
+        let client = client(Settings { connect_timeout_ms: 100, ..settings() });
+        assert_eq!(attempt(&client, &alive.url()).await.verdict, Verdict::Delivered);
+        let (ours, theirs) =
+            (not_charged(ErrorClass::ConnectTimeout), failed(ErrorClass::ConnectTimeout));
+        for number in (1..=7).chain(1..=7) {
+            let made = attempt(&client, &format!("http://127.0.1.{number}:{port}/")).await;
+            assert_eq!(made.verdict, theirs, "{number}");
+        }
+        for number in [8, 1, 9] {
+            let made = attempt(&client, &format!("http://127.0.1.{number}:{port}/")).await;
+            assert_eq!(made.verdict, ours, "{number}");
+            assert!(made.error.unwrap().contains("our own network"));
+        }
+        let reused = attempt(&client, &alive.url()).await;
+        assert_eq!((reused.verdict, reused.phases.reused), (Verdict::Delivered, true));
+        let made = attempt(&client, &format!("http://127.0.1.1:{port}/")).await;
+        assert_eq!(made.verdict, theirs);
+    });
+}
+
 #[test]
 fn a_connection_that_never_comes_is_a_connect_timeout() {
     run(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        // Fills the queue: nobody accepts.
-        let mut fillers = Vec::new();
-        while let Ok(Ok(filler)) = tokio::time::timeout(
-            Duration::from_millis(200),
-            tokio::net::TcpStream::connect(address),
-        )
-        .await
-        {
-            fillers.push(filler);
-            assert!(fillers.len() < 100, "the accept queue never fills");
-        }
+        let (port, _silent) = silent_port().await;
+        let address = format!("127.0.0.1:{port}");
         let client = client(Settings { connect_timeout_ms: 300, ..settings() });
         let made = attempt(&client, &format!("http://{address}/")).await;
         assert_eq!(made.verdict, failed(ErrorClass::ConnectTimeout), "{made:?}");

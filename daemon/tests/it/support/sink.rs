@@ -68,6 +68,14 @@ impl Sink {
     /// Answers what `rule` says.
     pub(crate) async fn start(rule: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, rule)
+    }
+
+    /// The same for whoever connects to `listener`.
+    pub(crate) fn on(
+        listener: TcpListener,
+        rule: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("bound");
         let received = Arc::default();
         let sink = Self { address, received };
