@@ -38,7 +38,7 @@ export interface ApiProps {
   readonly host: "hooks" | "receiver";
   readonly description: string;
   readonly authorizer: lambda.IFunction;
-  readonly zone?: Zone;
+  readonly zone: Zone | undefined;
 }
 
 export class Api extends Construct {

@@ -76,12 +76,13 @@ export class AppStack extends Stack {
       host: "hooks",
       description: "Posthaste: events, tenants and dead letters",
       authorizer: functions.authorizer,
-      ...(zone === undefined ? {} : { zone }),
+      zone,
     });
     api.withKey("/v1/{path+}", functions.ingest);
-    // Ingest serves it too; this one also deletes what is stale in the queue of dead letters, whose
-    // depth is an alarm.
+    // Ingest serves them too; this one also deletes what is stale in the queue of dead letters,
+    // whose depth is an alarm.
     api.withKey("/v1/admin/dlq/requeue", functions.requeue, "POST");
+    api.withKey("/v1/admin/dlq/purge", functions.requeue, "POST");
     for (const path of ["/v1/docs", "/v1/docs/assets/{file}", "/v1/redoc", "/v1/openapi.json"]) {
       api.open(path, "GET", functions.ingest, READ_BY_ALL);
     }
@@ -94,7 +95,7 @@ export class AppStack extends Stack {
       host: "receiver",
       description: "Posthaste: the receiver of test deliveries",
       authorizer: functions.authorizer,
-      ...(zone === undefined ? {} : { zone }),
+      zone,
     });
     const handler = functions.receiver;
     api.open("/{tenant_id}/webhook", "POST", handler, SIGNED);

@@ -28,7 +28,7 @@ function routes(api: string): Record<string, string[]> {
 
 test("at hooks only the documentation is open", () => {
   assert.deepEqual(routes("HooksRest"), {
-    CUSTOM: ["ANY /v1/{path+}", "POST /v1/admin/dlq/requeue"],
+    CUSTOM: ["ANY /v1/{path+}", "POST /v1/admin/dlq/purge", "POST /v1/admin/dlq/requeue"],
     NONE: [
       "GET /v1/docs",
       "GET /v1/docs/assets/{file}",

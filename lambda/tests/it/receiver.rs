@@ -5,8 +5,9 @@ use posthaste_ports::TenantStore as _;
 use serde_json::{Value, json};
 
 use crate::host::Invoked;
-use crate::support::{Answer, PATIENCE, RECEIVER, SECRET, World, ask, hostile_events, now};
-use crate::support::{proxy_event, refused};
+use crate::support::{
+    Answer, PATIENCE, RECEIVER, SECRET, World, ask, now, proxy_event, refuses_what_is_hostile,
+};
 
 const BODY: &str = "{\"type\":\"order.paid\"}";
 
@@ -99,13 +100,5 @@ async fn its_pages_stand_at_the_root() {
 
 #[tokio::test]
 async fn a_hostile_event_is_an_error() {
-    let world = World::start().await;
-    let function = world.function(RECEIVER);
-    for event in hostile_events() {
-        let (kind, message) = refused(&function, &event.to_string()).await;
-        assert_eq!(kind, "BadEvent", "{event}");
-        assert!(!message.contains("canary"), "{message}");
-    }
-    let log = function.stop().await;
-    assert!(!log.contains("canary"), "{log}");
+    refuses_what_is_hostile(RECEIVER).await;
 }

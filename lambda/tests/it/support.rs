@@ -178,6 +178,19 @@ pub(crate) fn hostile_events() -> Vec<Value> {
     serde_json::from_str(include_str!("../events/hostile.json")).expect("JSON")
 }
 
+/// Hands what is hostile to a function behind the gateway, which neither answers it nor shows it.
+pub(crate) async fn refuses_what_is_hostile(name: &str) {
+    let world = World::start().await;
+    let function = world.function(name);
+    for event in hostile_events() {
+        let (kind, message) = refused(&function, &event.to_string()).await;
+        assert_eq!(kind, "BadEvent", "{event}");
+        assert!(!message.contains("canary"), "{message}");
+    }
+    let log = function.stop().await;
+    assert!(!log.contains("canary"), "{log}");
+}
+
 /// An answer of a function behind the gateway.
 #[derive(Debug)]
 pub(crate) struct Answer {

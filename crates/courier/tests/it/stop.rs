@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use posthaste_courier::{Permission, Released};
 use posthaste_domain::{EventId, EventStatus, InstanceId, Resolution, RowKey, TenantId, Timestamp};
 use posthaste_ports::memory::Operation;
 use posthaste_ports::{
-    Job, JobChange, JobState, JobStore as _, Journal as _, Outgoing, Queue as _, Rows as _,
-    Settled, Written,
+    Job, JobChange, JobState, JobStore as _, Journal as _, Outgoing, PortError, Queue as _,
+    Rows as _, Settled, Written,
 };
 use posthaste_protocol::claim;
 use tokio::task::JoinSet;
@@ -15,26 +16,45 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{Bench, START, delivery, message};
 
+type Settling = JoinSet<Result<Vec<Settled>, PortError>>;
+
+/// An event that was delivered, and whose row cannot be written.
+async fn unwritten(bench: &Bench) -> (RowKey, Settling) {
+    let key = bench.post().await;
+    let owed = bench.arrived().await;
+    bench.broken.set(&[Operation::Write]);
+    let (courier, settlement) =
+        (bench.courier.clone(), bench.settlement(&owed, Resolution::Delivered));
+    let mut settling = JoinSet::new();
+    settling.spawn(async move { courier.settle(vec![settlement]).await });
+    bench.until(|it| it.courier.stats().write_failures > 0).await;
+    (key, settling)
+}
+
+/// Sends a message in half a second, while a stop waits for the poll that is under way.
+fn sent_later(bench: &Bench, body: Bytes) -> JoinSet<Vec<Result<(), PortError>>> {
+    let queue = bench.queue.clone();
+    let mut later = JoinSet::new();
+    later.spawn(async move {
+        sleep(Duration::from_millis(500)).await;
+        queue.send(vec![Outgoing { body, group: "acme".into() }]).await
+    });
+    later
+}
+
 /// What was not begun can be received at once; what waits for the table stays hidden, and in the
 /// outbox.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_not_begun_is_given_back() {
     let mut bench = Bench::start().await;
-    bench.post().await;
-    let known = bench.arrived().await;
+    let (known, mut settling) = unwritten(&bench).await;
     bench.post().await;
     let begun = bench.arrived().await;
-    bench.broken.set(&[Operation::Write]);
-    let (courier, settlement) =
-        (bench.courier.clone(), bench.settlement(&known, Resolution::Delivered));
-    let mut settling = JoinSet::new();
-    settling.spawn(async move { courier.settle(vec![settlement]).await });
-    bench.until(|it| it.courier.stats().write_failures > 0).await;
     assert!(!bench.stop().await, "the outcome is not in its row");
     settling.shutdown().await;
     let outbox = bench.jobs.outbox(None, 10).await.unwrap();
     assert_eq!(outbox.len(), 1);
-    assert_eq!(outbox[0].key, known.key);
+    assert_eq!(outbox[0].key, delivery(&known));
     let shown = bench.queue.receive(10, 0).await.unwrap();
     assert_eq!(shown.len(), 1, "{shown:?}");
     let text = String::from_utf8(shown[0].body.to_vec()).unwrap();
@@ -47,12 +67,7 @@ async fn only_what_was_not_begun_is_given_back() {
 async fn what_a_poll_brings_at_the_stop_is_given_back() {
     let mut bench = Bench::start().await;
     bench.until(|it| it.courier.stats().polls > 0).await;
-    let queue = bench.queue.clone();
-    let mut later = JoinSet::new();
-    later.spawn(async move {
-        sleep(Duration::from_millis(500)).await;
-        queue.send(vec![Outgoing { body: "{}".into(), group: "acme".into() }]).await
-    });
+    let later = sent_later(&bench, "{}".into());
     assert!(bench.stop().await);
     assert_eq!(later.join_all().await, [[Ok(())]]);
     let shown = bench.queue.receive(10, 0).await.unwrap();
@@ -66,20 +81,8 @@ async fn what_a_poll_brings_at_the_stop_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_copy_of_what_is_known_stays_hidden_at_the_stop() {
     let mut bench = Bench::start().await;
-    let key = bench.post().await;
-    let known = bench.arrived().await;
-    bench.broken.set(&[Operation::Write]);
-    let (courier, settlement) =
-        (bench.courier.clone(), bench.settlement(&known, Resolution::Delivered));
-    let mut settling = JoinSet::new();
-    settling.spawn(async move { courier.settle(vec![settlement]).await });
-    bench.until(|it| it.courier.stats().write_failures > 0).await;
-    let (queue, body) = (bench.queue.clone(), message(&key, 0, Some("{}")).body());
-    let mut later = JoinSet::new();
-    later.spawn(async move {
-        sleep(Duration::from_millis(500)).await;
-        queue.send(vec![Outgoing { body, group: "acme".into() }]).await
-    });
+    let (known, mut settling) = unwritten(&bench).await;
+    let later = sent_later(&bench, message(&known, 0, Some("{}")).body());
     assert!(!bench.stop().await, "the outcome is not in its row");
     settling.shutdown().await;
     assert_eq!(later.join_all().await, [[Ok(())]]);
@@ -91,14 +94,7 @@ async fn a_copy_of_what_is_known_stays_hidden_at_the_stop() {
 #[tokio::test(start_paused = true)]
 async fn what_can_be_written_in_time_is() {
     let mut bench = Bench::start().await;
-    let key = bench.post().await;
-    let owed = bench.arrived().await;
-    bench.broken.set(&[Operation::Write]);
-    let (courier, settlement) =
-        (bench.courier.clone(), bench.settlement(&owed, Resolution::Delivered));
-    let mut settling = JoinSet::new();
-    settling.spawn(async move { courier.settle(vec![settlement]).await });
-    bench.until(|it| it.courier.stats().write_failures > 0).await;
+    let (key, mut settling) = unwritten(&bench).await;
     let broken = bench.broken.clone();
     settling.spawn(async move {
         sleep(Duration::from_millis(10)).await;
