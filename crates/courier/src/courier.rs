@@ -131,7 +131,8 @@ impl Courier {
     pub(crate) fn report_unreadable(&self, key: &RowKey, error: &PortError) {
         self.counters.unreadable.add(1);
         let (tenant, event) = (&key.tenant, key.event);
-        tracing::error!(%tenant, %event, %error, "a row makes no sense: mend it, its event was accepted");
+        // Never to be removed: its event was accepted.
+        tracing::error!(%tenant, %event, %error, "a row makes no sense, it has to be mended");
     }
 
     /// Notes whether rows can be written; a row that makes no sense says nothing about that.
