@@ -57,12 +57,14 @@ async fn crash_point_40_our_egress_is_down() {
         charged += world.row(event).await.attempts;
     }
     assert!(charged as usize <= TAKEN_FOR_DEAD, "{charged} attempts charged");
+    let written = figure(&daemon, "outcomes_written").await;
+    assert!(written <= TAKEN_FOR_DEAD as u64, "{written} outcomes");
+    // A queue this short would drop some of those who come back together, which is no outage.
+    rustix::net::listen(&listener, 1_024).expect("a longer queue");
     drop(fillers);
     let sink = Sink::on(listener, |_| Reply::status(200));
     for event in &events {
         world.until_row(event, "delivered", |row| row.status == EventStatus::Delivered).await;
     }
     assert_eq!(sink.by_event().len(), TENANTS);
-    let written = figure(&daemon, "outcomes_written").await;
-    assert!(written <= (TENANTS + TAKEN_FOR_DEAD) as u64, "{written} outcomes");
 }
