@@ -69,7 +69,8 @@ fn operation(head: &str) -> &str {
 /// What is done with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Treatment {
-    Hold,
+    /// After so many that pass.
+    Hold(usize),
     Lose(usize),
     Count,
     Refuse(&'static str),
@@ -158,7 +159,12 @@ impl Proxy {
 
     /// Stops these calls, each of them, until the point is opened.
     pub(crate) fn hold(&self, calls: Calls) -> Point {
-        self.rule(calls, Treatment::Hold)
+        self.hold_after(0, calls)
+    }
+
+    /// Lets so many of these calls pass, and stops each of the others until the point is opened.
+    pub(crate) fn hold_after(&self, passed: usize, calls: Calls) -> Point {
+        self.rule(calls, Treatment::Hold(passed))
     }
 
     /// Loses the answers to the first of these calls.
@@ -196,10 +202,11 @@ impl State {
             let met = rule.progress.borrow().met;
             match rule.treatment {
                 Treatment::Count => {}
+                Treatment::Hold(passed) if met <= passed => {}
                 Treatment::Lose(times) if met > times => {}
                 Treatment::Lose(_) => return Fate::Ends,
                 Treatment::Refuse(body) => return Fate::Answered(body),
-                Treatment::Hold => {
+                Treatment::Hold(_) => {
                     tokio::select! {
                         biased;
                         () = gone(client) => return Fate::Ends,
