@@ -44,7 +44,7 @@ pub(crate) struct MessagesParams {
     limit: Option<u32>,
 }
 
-/// Dead letters, oldest first.
+/// Dead letters, each tenant's oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MessagesAnswer {
     messages: Vec<Message>,

@@ -2,6 +2,7 @@
 
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::server::Server;
 use utoipa::{Modify, OpenApi};
 
 use crate::refusal::ErrorBody;
@@ -81,23 +82,30 @@ impl Modify for Keys {
 /// The OpenAPI document of the ingest and admin API (`/v1`).
 #[must_use]
 pub fn openapi() -> Document {
-    Api::openapi()
+    served_at("..", Api::openapi())
 }
 
 /// The OpenAPI document of the receiver (`/receiver`).
 #[must_use]
 pub fn receiver_openapi() -> Document {
-    Receiver::openapi()
+    served_at("..", Receiver::openapi())
 }
 
 /// The same where the receiver has a host of its own: paths begin at its root.
 #[must_use]
 pub fn receiver_alone_openapi() -> Document {
-    let mut document = Receiver::openapi();
+    let mut document = served_at(".", Receiver::openapi());
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths = paths
         .into_iter()
         .map(|(path, item)| (path.strip_prefix("/receiver").unwrap_or(&path).to_owned(), item))
         .collect();
+    document
+}
+
+/// The paths begin here, as seen from the document: behind a gateway's default address they are not
+/// at the root of the host (`/prod/v1/events`).
+fn served_at(here: &str, mut document: Document) -> Document {
+    document.servers = Some(vec![Server::new(here)]);
     document
 }

@@ -234,7 +234,11 @@ pub(crate) async fn change_tenant(
             return Err(Refusal::bad_value("give target_url, webhook_secret or both"));
         }
         (Some(_), None) => "target_url changed",
+        (None, Some(_)) if overlap_ms == 0 => "webhook_secret changed; the old one is void",
         (None, Some(_)) => "webhook_secret changed; the old one signs beside it for a while",
+        (Some(_), Some(_)) if overlap_ms == 0 => {
+            "target_url and webhook_secret changed; the old secret is void"
+        }
         (Some(_), Some(_)) => {
             "target_url and webhook_secret changed; the old secret signs beside the new one for a \
              while"
