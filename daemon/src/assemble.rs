@@ -179,8 +179,15 @@ pub async fn start(
         ledger: ledger.clone(),
         courier: cloud.as_ref().map(|cloud| Arc::clone(&cloud.courier)),
     });
-    let admin_keys =
-        admin_key::settle(&*views.api.tenants, config.auth.admin_key.as_ref(), show_key).await?;
+    let configured = config.auth.admin_key.as_ref();
+    let admin_keys = match admin_key::settle(&*views.api.tenants, configured, show_key).await {
+        // Deliveries do not wait for it, nor for a table that is made later.
+        Err(AdminKeyError::Store(error)) if cloud.is_some() => {
+            warn!(%error, "no admin key holds until a reload or the next start");
+            Vec::new()
+        }
+        settled => settled?,
+    };
     let parts = Common { config, ledger: &ledger, clock: &clock, metrics: &metrics, fatal: &fatal };
     let shard_count = shard_count(&config.engine);
     let clients = watch::Sender::new(settings::delivery(config, shard_count));

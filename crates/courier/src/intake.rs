@@ -67,6 +67,7 @@ impl Courier {
                 _ = stop.changed() => continue,
                 () = self.polls.turn(index) => {}
             }
+            self.counters.intake_rounds.add(1);
             if !self.has_room() {
                 tokio::select! {
                     biased;

@@ -43,6 +43,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Rounds of the loops that ask for messages, those without a request included.
+    intake_rounds,
     /// Requests for messages.
     polls,
     /// Messages received.

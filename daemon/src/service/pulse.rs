@@ -7,11 +7,14 @@
 //! | a shard's loop | its turns | a shard looks around twice a second |
 //! | the ledger's writer | answers to an empty order | one is always on its way to it |
 //! | a shard's work | everything that ended or failed | – (only asked for while there is work) |
+//! | AWS mode's intake | its rounds | a poll ends after seconds, and one that fails is made again |
+//! | AWS mode's outcomes | rows written, refused or failed | – (only asked for while some wait) |
 //!
 //! The first two are short (half of the supervisor's patience): a loop that stands still, or a sync
-//! that does not return, holds everything behind it. The third is long (an attempt's time and two
-//! minutes), and catches an engine that has something to do and does nothing. What waits for a
-//! store is no work of the shard's: where DynamoDB is down, a restart would not bring it back.
+//! that does not return, holds everything behind it. The others are long (an attempt's time and two
+//! minutes), and catch an engine that has something to do and does nothing, and calls of AWS that
+//! never end. What waits for a store is no work of the shard's, and a call that fails is progress:
+//! where DynamoDB is down, a restart would not bring it back.
 //!
 //! No clock and no I/O: times come in with the call.
 
@@ -28,6 +31,17 @@ pub struct ShardSeen {
     pub ended: u64,
 }
 
+/// What AWS mode's courier shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CourierSeen {
+    /// Rounds of its intake; 0 until it has begun.
+    pub intake_rounds: u64,
+    /// Whether outcomes wait for their rows.
+    pub has_unwritten: bool,
+    /// Writes of rows that ended, well or not.
+    pub writes: u64,
+}
+
 /// What is seen of the process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -35,6 +49,8 @@ pub struct Seen {
     pub shards: Vec<ShardSeen>,
     /// Empty orders that the ledger's writer has answered.
     pub writer_answers: u64,
+    /// In AWS mode.
+    pub courier: Option<CourierSeen>,
     /// How long a shard's work may take without anything ending, in microseconds: it changes with
     /// the configuration.
     pub work_us_max: u64,
@@ -55,6 +71,10 @@ pub enum Stuck {
     },
     /// The ledger's writer answers nobody.
     Writer,
+    /// Nobody asks the queue for messages.
+    Intake,
+    /// Outcomes wait, and no write of a row ends.
+    Outcomes,
 }
 
 impl fmt::Display for Stuck {
@@ -63,6 +83,8 @@ impl fmt::Display for Stuck {
             Self::Loop { shard } => write!(f, "shard {shard} takes no turns"),
             Self::Work { shard } => write!(f, "shard {shard} has work and none of it ends"),
             Self::Writer => f.write_str("the ledger's writer does not answer"),
+            Self::Intake => f.write_str("nobody asks the queue for messages"),
+            Self::Outcomes => f.write_str("outcomes wait and no row is written"),
         }
     }
 }
@@ -76,6 +98,8 @@ pub struct Pulse {
     loops: Vec<Mark>,
     work: Vec<Mark>,
     writer: Mark,
+    intake: Mark,
+    outcomes: Mark,
 }
 
 /// A counter, and when it changed last.
@@ -89,8 +113,10 @@ impl Pulse {
     /// Begins to watch; `loop_us_max` is how long a loop or the writer may stand still.
     #[must_use]
     pub const fn new(loop_us_max: u64, now_us: u64) -> Self {
-        let writer = Mark { count: 0, moved_us: now_us };
-        Self { loop_us_max, looked_us: now_us, loops: Vec::new(), work: Vec::new(), writer }
+        let new = Mark { count: 0, moved_us: now_us };
+        let (loops, work) = (Vec::new(), Vec::new());
+        let (writer, intake, outcomes) = (new, new, new);
+        Self { loop_us_max, looked_us: now_us, loops, work, writer, intake, outcomes }
     }
 
     /// Looks; gives the parts that stand still.
@@ -116,6 +142,15 @@ impl Pulse {
         if self.writer.stands_still(seen.writer_answers, slept, now_us) >= loop_us {
             stuck.push(Stuck::Writer);
         }
+        let courier = seen.courier.unwrap_or_default();
+        let has_begun = courier.intake_rounds > 0;
+        if self.intake.stands_still(courier.intake_rounds, slept || !has_begun, now_us) >= work_us {
+            stuck.push(Stuck::Intake);
+        }
+        let rests = !courier.has_unwritten;
+        if self.outcomes.stands_still(courier.writes, slept || rests, now_us) >= work_us {
+            stuck.push(Stuck::Outcomes);
+        }
         stuck
     }
 }
@@ -140,7 +175,7 @@ mod tests {
 
     fn seen(shards: usize) -> Seen {
         let shards = vec![ShardSeen::default(); shards];
-        Seen { shards, writer_answers: 0, work_us_max: WORK }
+        Seen { shards, writer_answers: 0, courier: None, work_us_max: WORK }
     }
 
     /// A world of two shards and a writer, looked at once a second; `step` moves it.
@@ -209,6 +244,33 @@ mod tests {
             seen.shards[0].ended = second / 149;
         });
         assert_eq!(slow, []);
+    }
+
+    /// A poll that never ends is found, but one that has not begun waits for its tables.
+    #[test]
+    fn an_intake_that_asks_nobody_is_found_once_it_has_begun() {
+        let at = |begun: u64, stands: u64| {
+            looks(400, |second, seen| {
+                let intake_rounds = second.min(stands).saturating_sub(begun);
+                seen.courier = Some(CourierSeen { intake_rounds, ..CourierSeen::default() });
+            })
+        };
+        assert_eq!(at(400, 400), []);
+        assert_eq!(at(300, 400), []);
+        assert_eq!(at(10, 100).first(), Some(&(250, vec![Stuck::Intake])));
+    }
+
+    /// Outcomes that are never written are found; writes that fail are no reason to restart.
+    #[test]
+    fn outcomes_that_nobody_writes_are_found() {
+        let writes = |every: u64| {
+            looks(400, |second, seen| {
+                let courier = CourierSeen { has_unwritten: true, ..CourierSeen::default() };
+                seen.courier = Some(CourierSeen { writes: second / every, ..courier });
+            })
+        };
+        assert_eq!(writes(100), []);
+        assert_eq!(writes(1_000).first(), Some(&(151, vec![Stuck::Outcomes])));
     }
 
     /// Work that comes after a long rest gets its whole time.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_courier::Courier;
 use posthaste_domain::Timestamp;
 use posthaste_ports::Expiry;
 use tokio::task::JoinHandle;
@@ -11,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use super::notify::State;
-use super::pulse::{Pulse, Stuck};
+use super::pulse::{CourierSeen, Pulse, Stuck};
 use super::{Service, TICK};
 use crate::admin::Admin;
 use crate::clock::Clock;
@@ -146,6 +147,8 @@ impl Vigil {
         let work_max = attempt_max + WORK_EXTRA;
         let mut seen = watched.metrics.seen();
         seen.writer_answers = self.answers;
+        seen.courier =
+            watched.opened.get().and_then(|opened| opened.courier.as_deref()).map(seen_of);
         seen.work_us_max = u64::try_from(work_max.as_micros()).unwrap_or(u64::MAX);
         self.pulse.look(clock.monotonic_us(), &seen)
     }
@@ -158,6 +161,18 @@ impl Vigil {
             // An error is an answer: what it means is told by those who need the writer.
             drop(Expiry::sweep(&ledger, Timestamp::ZERO, 0).await);
         }));
+    }
+}
+
+fn seen_of(courier: &Courier) -> CourierSeen {
+    let stats = courier.stats();
+    CourierSeen {
+        intake_rounds: stats.intake_rounds,
+        has_unwritten: stats.unwritten > 0,
+        writes: stats.outcomes_written
+            + stats.outcomes_dropped
+            + stats.throttled
+            + stats.write_failures,
     }
 }
 
