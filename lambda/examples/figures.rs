@@ -5,12 +5,13 @@
 //! |--------|------------------------------------------------------------------------------|
 //! | size   | of the binary                                                                |
 //! | cold   | from the start of the process to its call for the first event                |
-//! | first  | that event, with the connections to AWS, which is in this process            |
+//! | first  | that event, with the connections to AWS, which is in this process, by TLS    |
 //! | warm   | an event from here to the function and back                                  |
 //! | RSS    | the most memory it had (`VmHWM`), after all of them                          |
 //!
 //! `GET /health` of the receiver asks nothing of AWS: what it takes is the functions' own overhead,
-//! the way through two sockets included.
+//! the way through two sockets included. The functions trust what this machine trusts, and one
+//! certificate more: as on Lambda, all of it is read at the start.
 
 #![expect(clippy::print_stdout, reason = "figures are for people")]
 #![expect(clippy::disallowed_methods, reason = "this is a host, outside of the functions")]
@@ -18,6 +19,8 @@
 #[expect(dead_code, reason = "tests look closer")]
 #[path = "../tests/it/host.rs"]
 mod host;
+#[path = "figures/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::path::Path;
@@ -40,6 +43,7 @@ const PREFIX: &str = "posthaste";
 async fn main() -> Result<()> {
     let directory = std::env::args().nth(1).context("figures DIR")?;
     let sim = AwsSim::start(aws_sim::Settings::default())?;
+    let tls = tls::Front::before(sim.url().replace("http://", "")).await?;
     let settings = Settings {
         region: Some("us-east-1".to_owned()),
         keys: Some(Keys::new("test", "test")),
@@ -59,8 +63,9 @@ async fn main() -> Result<()> {
                 ("AWS_REGION", "us-east-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
-                ("POSTHASTE_AWS_SQS_ENDPOINT", &sim.url()),
-                ("POSTHASTE_AWS_DYNAMODB_ENDPOINT", &sim.url()),
+                ("POSTHASTE_AWS_SQS_ENDPOINT", tls.url()),
+                ("POSTHASTE_AWS_DYNAMODB_ENDPOINT", tls.url()),
+                ("SSL_CERT_FILE", tls.trusted()),
                 ("POSTHASTE_AUTH_ADMIN_KEY_SHA256", &admin),
             ],
         );
@@ -74,10 +79,11 @@ async fn main() -> Result<()> {
         for _ in 0..EVENTS {
             warm.push(timed(&function, &event).await?);
         }
+        let memory_kib = u32::try_from(function.memory_kib().await.context("it runs")?)?;
         cold.sort_unstable();
         warm.sort_unstable();
         println!(
-            "{:<22} {:>6.2} MB {:>15} ms {:>6} ms {:>24} ms {:>5} MiB",
+            "{:<22} {:>6.2} MB {:>15} ms {:>6} ms {:>24} ms {:>5.1} MiB",
             format!("{binary} {what}"),
             f64::from(u32::try_from(bytes)?) / 1e6,
             format!("{} / {}", ms(cold[STARTS / 2]), ms(cold[STARTS - 1])),
@@ -88,7 +94,7 @@ async fn main() -> Result<()> {
                 ms(warm[EVENTS * 99 / 100]),
                 ms(warm[EVENTS - 1])
             ),
-            memory_mib(function.pid().await.context("it runs")?)?,
+            f64::from(memory_kib) / 1024.0,
         );
     }
     Ok(())
@@ -112,12 +118,15 @@ fn events() -> [(&'static str, &'static str, Value); 5] {
         "authorizationToken": format!("Bearer {}", key.expose()),
         "methodArn": "arn:aws:execute-api:us-east-1:123456789012:a1b2c3/prod/POST/v1/events",
     });
+    let mut unknown = proxy("POST", "/v1/admin/dlq/requeue", None);
+    unknown["multiValueHeaders"]["authorization"] = json!([format!("Bearer {}", key.expose())]);
     [
         ("receiver", "health", proxy("GET", "/health", None)),
         ("receiver", "status", proxy("GET", "/status", None)),
         ("authorizer", "unknown key", token),
         ("ingest", "list", proxy("GET", "/v1/events", None)),
-        ("requeue", "nothing dead", json!({ "tenant": "acme" })),
+        // Who asks for more waits for the DLQ, which is no overhead.
+        ("requeue", "unknown key", unknown),
     ]
 }
 
@@ -132,11 +141,4 @@ async fn timed(function: &Function, event: &Value) -> Result<Duration> {
 
 fn ms(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64() * 1000.0)
-}
-
-fn memory_mib(pid: u32) -> Result<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    let kib: u32 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(format!("{:.1}", f64::from(kib) / 1024.0))
 }

@@ -140,6 +140,13 @@ impl Function {
         self.process.lock().await.as_ref()?.child.id()
     }
 
+    /// The most memory that its process has had, in KiB; none where it does not run.
+    pub(crate) async fn memory_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().await?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Ends it, and gives everything that it has logged in all its lives.
     pub(crate) async fn stop(&self) -> String {
         if let Some(mut process) = self.process.lock().await.take() {

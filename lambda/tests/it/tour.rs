@@ -37,6 +37,9 @@ async fn hooks(fleet: &Fleet, line: &str, key: &str, body: &str) -> Answer {
 
 /// What must be in no log.
 const CANARY: &str = "canary-0xC0FFEE";
+/// What a function may take, with the AWS SDK in it, in KiB. Binaries with debug information and
+/// without the deployed ones' optimisation take more than those.
+const MEMORY_KIB_MAX: u64 = 30 * 1024;
 
 #[tokio::test]
 async fn a_tenants_day_leaves_no_secret_in_any_log() {
@@ -62,6 +65,10 @@ async fn a_tenants_day_leaves_no_secret_in_any_log() {
     assert_eq!(health.status, 200);
     let shut = call(&fleet, Host::Receiver, "POST /disable", admin, "").await;
     assert_eq!(shut.status, 200, "{}", shut.body);
+    for function in [&fleet.authorizer, &fleet.ingest, &fleet.receiver, &fleet.requeue] {
+        let memory_kib = function.memory_kib().await.expect("it still runs");
+        assert!(memory_kib < MEMORY_KIB_MAX, "{memory_kib} KiB");
+    }
     check_logs(&fleet, &[CANARY, &key, &second, admin, world.key.expose(), "phk_"]).await;
 }
 
