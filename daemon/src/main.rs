@@ -17,6 +17,13 @@ use posthaste::reload::Reloader;
 use posthaste::service::Service;
 use tracing::{info, warn};
 
+/// Events are taken by one thread, given back by another, and come in every size, which glibc's
+/// allocator is worst at: with this one an event costs 47.1 us of CPU where it cost 54.5 (means of
+/// four runs of `saturate` each, in turns), for a tenth more memory. mimalloc: 50.6 us, half as
+/// much memory again.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments).unwrap_or_else(|code| code),
