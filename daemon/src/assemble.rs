@@ -15,10 +15,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use posthaste_api::{AuthCache, Deps, ReceiverObserver};
-use posthaste_domain::ApiKey;
+use posthaste_domain::{ApiKey, KeyHash};
 use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery};
 use posthaste_engine::Engine;
-use posthaste_ports::PortError;
+use posthaste_ports::{PortError, TenantStore};
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -179,15 +179,7 @@ pub async fn start(
         ledger: ledger.clone(),
         courier: cloud.as_ref().map(|cloud| Arc::clone(&cloud.courier)),
     });
-    let configured = config.auth.admin_key.as_ref();
-    let admin_keys = match admin_key::settle(&*views.api.tenants, configured, show_key).await {
-        // Deliveries do not wait for it, nor for a table that is made later.
-        Err(AdminKeyError::Store(error)) if cloud.is_some() => {
-            warn!(%error, "no admin key holds until a reload or the next start");
-            Vec::new()
-        }
-        settled => settled?,
-    };
+    let admin_keys = admin_keys(config, &*views.api.tenants, show_key).await?;
     let parts = Common { config, ledger: &ledger, clock: &clock, metrics: &metrics, fatal: &fatal };
     let shard_count = shard_count(&config.engine);
     let clients = watch::Sender::new(settings::delivery(config, shard_count));
@@ -229,6 +221,22 @@ pub async fn start(
         watched,
         live,
     })
+}
+
+/// The admin keys that hold. In AWS mode deliveries do not wait for the table that one is kept in,
+/// which may be made later.
+async fn admin_keys(
+    config: &Config,
+    tenants: &dyn TenantStore,
+    show_key: fn(&ApiKey) -> io::Result<()>,
+) -> Result<Vec<KeyHash>, AdminKeyError> {
+    match admin_key::settle(tenants, config.auth.admin_key.as_ref(), show_key).await {
+        Err(AdminKeyError::Store(error)) if config.aws.enabled => {
+            warn!(%error, "no admin key holds until a reload or the next start");
+            Ok(Vec::new())
+        }
+        settled => settled,
+    }
 }
 
 fn serve(

@@ -276,7 +276,7 @@ mod tests {
             })
         };
         assert_eq!(writes(100), []);
-        assert_eq!(writes(1_000).first(), Some(&(151, vec![Stuck::Outcomes])));
+        assert_eq!(writes(1_000).first(), Some(&(150, vec![Stuck::Outcomes])));
     }
 
     /// Work that comes after a long rest gets its whole time.

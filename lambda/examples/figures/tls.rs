@@ -61,7 +61,7 @@ impl Front {
 impl Drop for Front {
     fn drop(&mut self) {
         // It is the machine's temporary directory: what stays is cleaned up by others.
-        let _ = std::fs::remove_file(&self.bundle);
+        drop(std::fs::remove_file(&self.bundle));
     }
 }
 
@@ -70,11 +70,11 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, address: String) {
         let (acceptor, address) = (acceptor.clone(), address.clone());
         tokio::spawn(async move {
             // A client that goes away is no news, here and in the middle of it.
-            let _ = client.set_nodelay(true);
+            drop(client.set_nodelay(true));
             let Ok(mut client) = acceptor.accept(client).await else { return };
             let Ok(mut server) = TcpStream::connect(&address).await else { return };
-            let _ = server.set_nodelay(true);
-            let _ = copy_bidirectional(&mut client, &mut server).await;
+            drop(server.set_nodelay(true));
+            drop(copy_bidirectional(&mut client, &mut server).await);
         });
     }
 }
