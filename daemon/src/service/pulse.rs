@@ -11,14 +11,19 @@
 //! | AWS mode's outcomes | rows written, refused or failed | – (only asked for while some wait) |
 //!
 //! The first two are short (half of the supervisor's patience): a loop that stands still, or a sync
-//! that does not return, holds everything behind it. The others are long (an attempt's time and two
-//! minutes), and catch an engine that has something to do and does nothing, and calls of AWS that
-//! never end. What waits for a store is no work of the shard's, and a call that fails is progress:
+//! that does not return, holds everything behind it. The third is long (an attempt's time and two
+//! minutes), and catches an engine that has something to do and does nothing. The last two are
+//! longer ([`CLOUD_US_MAX`]), and catch calls of AWS that never end. What waits for a store is no work of the shard's, and a call that fails is progress:
 //! where DynamoDB is down, a restart would not bring it back.
 //!
 //! No clock and no I/O: times come in with the call.
 
 use std::fmt;
+
+/// How long AWS mode's parts may stand still, in microseconds. The slowest round of intake that
+/// ends by itself takes some three minutes, where DynamoDB hangs: a poll (25 s), the tenants of ten
+/// messages one after the other, their rows and claims (10 s a call).
+const CLOUD_US_MAX: u64 = 600_000_000;
 
 /// What a shard shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,11 +155,12 @@ impl Pulse {
         }
         let courier = seen.courier.unwrap_or_default();
         let has_begun = courier.intake_rounds > 0;
-        if self.intake.stands_still(courier.intake_rounds, slept || !has_begun, now_us) >= work_us {
+        let rounds = courier.intake_rounds;
+        if self.intake.stands_still(rounds, slept || !has_begun, now_us) >= CLOUD_US_MAX {
             stuck.push(Stuck::Intake);
         }
         let rests = !courier.has_unwritten;
-        if self.outcomes.stands_still(courier.writes, slept || rests, now_us) >= work_us {
+        if self.outcomes.stands_still(courier.writes, slept || rests, now_us) >= CLOUD_US_MAX {
             stuck.push(Stuck::Outcomes);
         }
         stuck
@@ -256,27 +262,27 @@ mod tests {
     #[test]
     fn an_intake_that_asks_nobody_is_found_once_it_has_begun() {
         let at = |begun: u64, stands: u64| {
-            looks(400, |second, seen| {
+            looks(1_000, |second, seen| {
                 let intake_rounds = second.min(stands).saturating_sub(begun);
                 seen.courier = Some(CourierSeen { intake_rounds, ..CourierSeen::default() });
             })
         };
-        assert_eq!(at(400, 400), []);
-        assert_eq!(at(300, 400), []);
-        assert_eq!(at(10, 100).first(), Some(&(250, vec![Stuck::Intake])));
+        assert_eq!(at(1_000, 1_000), []);
+        assert_eq!(at(900, 1_000), []);
+        assert_eq!(at(10, 100).first(), Some(&(700, vec![Stuck::Intake])));
     }
 
     /// Outcomes that are never written are found; writes that fail are no reason to restart.
     #[test]
     fn outcomes_that_nobody_writes_are_found() {
         let writes = |every: u64| {
-            looks(400, |second, seen| {
+            looks(1_000, |second, seen| {
                 let courier = CourierSeen { has_unwritten: true, ..CourierSeen::default() };
                 seen.courier = Some(CourierSeen { writes: second / every, ..courier });
             })
         };
-        assert_eq!(writes(100), []);
-        assert_eq!(writes(1_000).first(), Some(&(150, vec![Stuck::Outcomes])));
+        assert_eq!(writes(599), []);
+        assert_eq!(writes(2_000).first(), Some(&(600, vec![Stuck::Outcomes])));
     }
 
     /// Work that comes after a long rest gets its whole time.
