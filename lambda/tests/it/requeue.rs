@@ -210,10 +210,13 @@ async fn crashes_after(passed: usize, calls: Calls, moment: &str) -> bool {
             std::future::pending().await
         } => unreachable!("it waits for ever"),
     };
-    let crashed = invoked == Invoked::Ended;
-    if !crashed {
-        assert!(given_back.met() > 0, "what belongs to no event is given back");
-    }
+    let crashed = match invoked {
+        Invoked::Ended => true,
+        Invoked::Answer(_) => false,
+        other => panic!("{moment} {passed}: {other:?}"),
+    };
+    assert_eq!(crashed, point.met() > passed, "it ends there and nowhere else");
+    assert!(crashed || given_back.met() > 0, "what belongs to no event is given back");
     point.open();
     world.dead_messages().await;
     assert_eq!(invoke(&function, &event).await["done"], true);
