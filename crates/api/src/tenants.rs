@@ -102,7 +102,7 @@ pub(crate) struct ChangedTenant {
     target_url: String,
     #[schema(example = "2026-11-24T08:56:00.123Z")]
     updated_at: String,
-    message: &'static str,
+    message: String,
 }
 
 /// Create a tenant
@@ -229,21 +229,20 @@ pub(crate) async fn change_tenant(
     let overlap_ms = app.settings.secret_overlap_ms;
     let target = wanted.target_url.as_deref().map(|text| target(&app, text)).transpose()?;
     let secret = wanted.webhook_secret.as_deref().map(secret).transpose()?;
-    let message = match (&target, &secret) {
+    let changed = match (&target, &secret) {
         (None, None) => {
             return Err(Refusal::bad_value("give target_url, webhook_secret or both"));
         }
         (Some(_), None) => "target_url changed",
-        (None, Some(_)) if overlap_ms == 0 => "webhook_secret changed; the old one is void",
-        (None, Some(_)) => "webhook_secret changed; the old one signs beside it for a while",
-        (Some(_), Some(_)) if overlap_ms == 0 => {
-            "target_url and webhook_secret changed; the old secret is void"
-        }
-        (Some(_), Some(_)) => {
-            "target_url and webhook_secret changed; the old secret signs beside the new one for a \
-             while"
-        }
+        (None, Some(_)) => "webhook_secret changed",
+        (Some(_), Some(_)) => "target_url and webhook_secret changed",
     };
+    let fate = match secret {
+        None => "",
+        Some(_) if overlap_ms == 0 => "; the old secret is void",
+        Some(_) => "; the old secret signs beside the new one for a while",
+    };
+    let message = format!("{changed}{fate}");
     let secret = secret.map(|secret| (secret, overlap_ms));
     let change = TenantChange { target, secret, at: app.clock.now() };
     let record = app.stores.tenants.update(&id, change).await?.ok_or(NO_SUCH_TENANT)?;

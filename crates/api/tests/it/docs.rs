@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use posthaste_api::{openapi, receiver_openapi, routes};
+use posthaste_api::{openapi, receiver_alone_openapi, receiver_openapi, routes};
 use serde_json::Value;
 
 use crate::support::{Answer, World};
@@ -98,6 +98,23 @@ async fn the_schemas_are_what_the_handlers_say() {
         assert_eq!(served.header("content-type"), "application/json");
         assert_eq!(served.json(), serde_json::to_value(&document).unwrap());
         assert!(served.json()["openapi"].as_str().unwrap().starts_with("3.1"));
+    }
+}
+
+/// A document says where its paths begin as seen from itself, so that it is right behind a gateway
+/// that serves it at `/prod/v1/openapi.json` too: as many steps up as its own path has.
+#[test]
+fn paths_begin_where_the_document_is_served() {
+    let documents = [
+        ("/v1/openapi.json", openapi()),
+        ("/receiver/openapi.json", receiver_openapi()),
+        ("/openapi.json", receiver_alone_openapi()),
+    ];
+    for (path, document) in documents {
+        let json = serde_json::to_value(&document).unwrap();
+        let up = vec![".."; path.matches('/').count() - 1].join("/");
+        let here = if up.is_empty() { "." } else { &up };
+        assert_eq!(json["servers"], serde_json::json!([{ "url": here }]), "{path}");
     }
 }
 

@@ -210,6 +210,22 @@ async fn a_change_is_told_without_its_secret() {
     assert_eq!(answer.status, 200);
 }
 
+/// Where secrets do not overlap the old one is void at once, and the answer says so.
+#[tokio::test]
+async fn without_an_overlap_the_old_secret_is_void() {
+    for (secret_overlap_ms, said) in [(0, "is void"), (1, "signs beside the new one")] {
+        let world = World::with(Settings { secret_overlap_ms, ..Settings::default() });
+        let tenant = world.tenant("acme").await;
+        let body = json!({"webhook_secret": "another-secret"}).to_string();
+        let answer = world.patch("/v1/tenants/acme").key(&tenant.key).body(body).send().await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(said), "{message}");
+        let secrets = record(&world, "acme").await.secrets.clone();
+        let live = secrets.live(posthaste_api::Clock::now(&*world.clock)).count();
+        assert_eq!(live, if secret_overlap_ms == 0 { 1 } else { 2 });
+    }
+}
+
 /// For all changes that are none or not lawful: refused, and nothing changes.
 #[tokio::test]
 async fn a_change_that_is_not_lawful_changes_nothing() {
