@@ -13,7 +13,7 @@
 //! The first two are short (half of the supervisor's patience): a loop that stands still, or a sync
 //! that does not return, holds everything behind it. The third is long (an attempt's time and two
 //! minutes), and catches an engine that has something to do and does nothing. The last two are
-//! longer ([`CLOUD_US_MAX`]), and catch calls of AWS that never end. What waits for a store is no
+//! longer (ten minutes), and catch calls of AWS that never end. What waits for a store is no
 //! work of the shard's, and a call that fails is progress: where DynamoDB is down, a restart would
 //! not bring it back.
 //!
