@@ -151,6 +151,7 @@ fn draw_settings(chance: &mut Chance) -> Settings {
         backlog_reads_max: chance.pick(&[1, 2, 32]),
         not_charged_backoff: Backoff { first_ms: 250, most_ms: chance.pick(&[250, 30_000]) },
         store_backoff: Backoff { first_ms: chance.pick(&[1, 50]), most_ms: 5_000 },
+        ..Settings::default()
     }
 }
 

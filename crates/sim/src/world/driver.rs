@@ -89,6 +89,10 @@ impl World<'_> {
                     judge_turn(&mut process, &key.tenant)?;
                     self.order(Read::Payload { delivery, key });
                 }
+                Effect::ReadOptions { tenant, endpoint } => {
+                    let options = Box::default();
+                    process.answers.push_back(Input::OptionsRead { tenant, endpoint, options });
+                }
                 Effect::ReadBacklog { tenant, endpoint, from, max } => {
                     self.trace.note(self.now, Step::ReadBacklog, None, [max as u64, 0]);
                     self.order(Read::Backlog { site: (tenant, endpoint), from, max });
