@@ -394,12 +394,6 @@ impl Directory {
         known.iter().find(|(id, _)| *id == endpoint).map(|(_, found)| *found)
     }
 
-    /// The numbers of a tenant's endpoints.
-    pub(crate) fn endpoints_of(&self, tenant: &TenantId) -> impl Iterator<Item = u32> {
-        let owner = self.by_name.get(tenant).map(|owner| &self.tenants[*owner as usize]);
-        owner.into_iter().flat_map(|owner| owner.endpoints.iter().map(|(_, number)| *number))
-    }
-
     /// The tenant of this number.
     pub(crate) fn tenant(&self, tenant: u32) -> &Tenant {
         &self.tenants[tenant as usize]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use posthaste_domain::{Owed, OwedAs, TenantId, TimerPosition};
+use posthaste_domain::{EndpointId, Owed, OwedAs, TenantId, TimerPosition};
 
 use crate::directory::{Asking, Rank, Standing};
 use crate::engine::due_of;
@@ -129,11 +129,11 @@ impl Engine {
         }
     }
 
-    /// Whether a tenant has a delivery in memory that could be given an attempt now, were it not
+    /// Whether an endpoint has a delivery in memory that could be given an attempt now, were it not
     /// for the caps of the process (I8).
     #[must_use]
-    pub fn could_go(&self, tenant: &TenantId) -> bool {
-        self.directory.endpoints_of(tenant).any(|endpoint| self.could_start(endpoint))
+    pub fn could_go(&self, tenant: &TenantId, endpoint: EndpointId) -> bool {
+        self.directory.find(tenant, endpoint).is_some_and(|endpoint| self.could_start(endpoint))
     }
 
     /// All invariants that can be seen from inside, by looking at everything. For tests and the
