@@ -108,9 +108,13 @@ impl Tenant {
         }
     }
 
-    /// How much it weighs, in the limits of what makes sense.
-    pub(crate) fn weigh(&mut self, weight: u32) {
+    /// How much it weighs from now on, in the limits of what makes sense; says by how many
+    /// attempts that shortens the turn which it waits for or has.
+    pub(crate) fn weigh(&mut self, weight: u32) -> u32 {
         self.weight = weight.clamp(1, WEIGHT_MAX);
+        let shorter = self.quantum.saturating_sub(self.weight);
+        self.quantum -= shorter;
+        shorter
     }
 
     /// Whether an endpoint of it has a turn to wait for.

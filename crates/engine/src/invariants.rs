@@ -129,6 +129,13 @@ impl Engine {
         }
     }
 
+    /// Whether the engine knows of an endpoint at the moment. News about others' options is ignored:
+    /// they are asked for when somebody has something for them.
+    #[must_use]
+    pub fn knows(&self, tenant: &TenantId, endpoint: EndpointId) -> bool {
+        self.directory.find(tenant, endpoint).is_some()
+    }
+
     /// Whether an endpoint has a delivery in memory that could be given an attempt now, were it not
     /// for the caps of the process (I8).
     #[must_use]
@@ -258,6 +265,8 @@ impl Engine {
             let stuck = able && endpoint.standing == Standing::Off && endpoint.in_flight == 0;
             fair(!stuck || self.draining, "an endpoint waits for an end of nothing")?;
             let tenant = self.directory.tenant(endpoint.tenant);
+            let slow = endpoint.slow || endpoint.standing != Standing::SlowTurns;
+            fair(slow, "a quick endpoint waits with slow ones")?;
             let times = |turns: &VecDeque<u32>| turns.iter().filter(|it| **it == number).count();
             let stands = [Standing::Turns, Standing::SlowTurns].map(|it| it == endpoint.standing);
             let turns = [times(&tenant.turns), times(&tenant.slow_turns)];
@@ -329,6 +338,10 @@ impl Engine {
             read(endpoint.behind_from.is_none() || comes, "behind, and nobody reads on")?;
             let ends = self.holds.contains(&(endpoint.hold_until, number));
             read(ends || endpoint.is_shut() || !parked, "parked for ever")?;
+            let asks = endpoint.refreshing || endpoint.asking != Asking::Not;
+            let waits = endpoint.paused && endpoint.owes() && endpoint.waiting == 0;
+            let waits = waits && endpoint.in_flight == 0 && endpoint.standing == Standing::Off;
+            read(asks || !waits || self.draining, "paused for ever")?;
             let asks = endpoint.told || endpoint.asking != Asking::Not;
             read(asks || self.draining, "nobody asks for its options")?;
             let listed = self.overdue.endpoints.contains(&number);

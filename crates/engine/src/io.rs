@@ -83,7 +83,7 @@ pub enum Input {
     },
     /// The answer to [`Effect::ReadOptions`], or news that nobody has asked for: this is how the
     /// endpoint is to be attempted from now on. An answer must not be older than news that was
-    /// told before it.
+    /// told before it. News about an endpoint that the engine does not know is ignored.
     OptionsRead {
         /// Whose.
         tenant: TenantId,

@@ -171,7 +171,7 @@ fn draw_settings(chance: &mut Chance) -> Settings {
         slow_ms: 1_000,
         breaker_failures: chance.pick(&[0, 3, 3, 20]),
         breaker_hold: Backoff { first_ms: 1_000, most_ms: chance.pick(&[1_000, 60_000]) },
-        breaker_give_up_ms: chance.pick(&[60_000, 3_600_000, 24 * 3_600_000]),
+        breaker_give_up_ms: chance.pick(&[60_000, 600_000, 600_000, 3 * 3_600_000]),
         ramp_first_per_s: chance.pick(&[1, 50]),
         options_refresh_ms: chance.pick(&[1_000, 10_000]),
         options_reads_max: chance.pick(&[1, 256]),

@@ -23,7 +23,7 @@ use crate::trace::{Step, Trace};
 /// A world that goes on for so long after calm owes something for ever.
 const AFTER_CALM_MS_MAX: u64 = 400 * 24 * 3_600_000;
 /// A world in which more happens than this goes round in circles.
-const HAPPENINGS_MAX: u64 = 50_000_000;
+const HAPPENINGS_MAX: u64 = 20_000_000;
 /// How long a process may take to drain.
 const DRAIN_MS_MAX: u64 = 35_000;
 /// Payloads are cut from this many bytes.
@@ -174,8 +174,7 @@ impl<'plan> World<'plan> {
             self.happened += 1;
             let late = at.millis_since(self.plan.calm_at) > AFTER_CALM_MS_MAX;
             if late || self.happened > HAPPENINGS_MAX {
-                let owed = self.store.owed_count();
-                return Err(format!("{owed} still owed after {} happenings", self.happened));
+                return Err(self.tell_what_is_left());
             }
             self.happen(happening)?;
         }
@@ -185,6 +184,16 @@ impl<'plan> World<'plan> {
         self.counts.recovered = self.recovered.len() as u64;
         self.counts.world_ms = self.now.millis_since(START);
         self.judge_everything()
+    }
+
+    fn tell_what_is_left(&self) -> Wrong {
+        let (owed, happened) = (self.store.owed_count(), self.happened);
+        let first = self.store.all_owed().next();
+        let engine = self.process.as_ref().map(|process| &process.engine);
+        let (troubled, stats) = engine.map(|it| (it.troubled(3), it.stats())).unwrap_or_default();
+        format!(
+            "{owed} still owed after {happened} happenings, the first {first:?}, beside troubled              {troubled:?} in an engine of {stats:?}"
+        )
     }
 
     fn is_done(&self) -> bool {

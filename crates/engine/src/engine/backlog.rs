@@ -49,6 +49,7 @@ impl Engine {
             read.left_from = earlier(read.left_from, Some(from));
         }
         self.queue_backlog_when_low(endpoint);
+        self.refresh_shut(endpoint);
     }
 
     /// Whether a new arrival must wait its turn in the store.

@@ -42,7 +42,7 @@ pub(crate) struct Turns {
     stamp: u64,
     /// Attempts given so far.
     pub(crate) given: u64,
-    /// Attempts that those in either order get at their next turn.
+    /// Attempts that those in either order, or being served, have left of their turns.
     pub(crate) queued: u64,
     /// Endpoints whose attempts have failed by our own fault since the last one got through.
     pub(crate) local_faults: BTreeSet<u32>,
@@ -96,7 +96,6 @@ impl Engine {
     /// A tenant is in no order any more; it counts as if it were while it is served.
     fn take_off(&mut self, tenant: u32) {
         let known = self.directory.tenant_mut(tenant);
-        self.turns.queued -= u64::from(known.quantum);
         if known.rank == Rank::Slow {
             // The order of slow endpoints is passed over at times, so nothing is promised there.
             known.turn_by = u64::MAX;
@@ -117,9 +116,10 @@ impl Engine {
         let known = self.directory.tenant_mut(tenant);
         known.rank = Rank::Off;
         if !known.has_turns() {
-            known.quantum = 0;
+            self.turns.queued -= u64::from(std::mem::take(&mut known.quantum));
         } else if given && known.quantum > 0 {
-            known.turn_by = self.turns.given;
+            // Nobody but those with slow endpoints, who could not go for a while, comes before it.
+            known.turn_by = self.turns.given + self.turns.queued - u64::from(known.quantum);
             self.go_on(tenant);
         } else {
             self.queue_tenant(tenant);
@@ -142,8 +142,9 @@ impl Engine {
         self.directory[endpoint].standing = Standing::Off;
         let able = self.is_able(endpoint) && !self.waits_for_pace(endpoint);
         if !able || self.waits_for_place(endpoint) {
-            if !self.directory[endpoint].has_ready() {
+            if !able {
                 self.directory[endpoint].ticket = 0;
+                self.refresh_shut(endpoint);
             }
             self.give_back_place(endpoint);
             self.note_idle(endpoint);
@@ -151,7 +152,8 @@ impl Engine {
         }
         let tenant = self.directory[endpoint].tenant;
         let known = self.directory.tenant_mut(tenant);
-        known.quantum = known.quantum.saturating_sub(1);
+        known.quantum -= 1;
+        self.turns.queued -= 1;
         let in_time = self.turns.given <= known.turn_by;
         self.observe(Invariant::FairTurns, in_time);
         self.turns.given += 1;
@@ -166,8 +168,9 @@ impl Engine {
         self.turns.stamp += 1;
         let (stamp, turn_by) = (self.turns.stamp, self.turns.given + self.turns.queued);
         let known = self.directory.tenant_mut(tenant);
+        let left = u64::from(known.quantum);
         (known.stamp, known.turn_by, known.quantum) = (stamp, turn_by, known.weight);
-        self.turns.queued += u64::from(known.quantum);
+        self.turns.queued = self.turns.queued - left + u64::from(known.quantum);
         if known.turns.is_empty() {
             known.rank = Rank::Slow;
             self.turns.slow.insert(stamp, tenant);
@@ -180,7 +183,6 @@ impl Engine {
     /// To the front of the order, with the rest of its turn.
     fn go_on(&mut self, tenant: u32) {
         let known = self.directory.tenant_mut(tenant);
-        self.turns.queued += u64::from(known.quantum);
         if known.turns.is_empty() {
             known.rank = Rank::Slow;
             self.turns.slow.insert(known.stamp, tenant);
@@ -202,7 +204,6 @@ impl Engine {
             Rank::Off => self.queue_tenant(number),
             Rank::Slow if !slow => {
                 self.turns.slow.remove(&tenant.stamp);
-                self.turns.queued -= u64::from(tenant.quantum);
                 self.queue_tenant(number);
             }
             Rank::Quick | Rank::Slow | Rank::Full | Rank::Paced => {}
@@ -251,10 +252,7 @@ impl Engine {
             return;
         }
         if !self.is_able(endpoint) {
-            if self.directory[endpoint].is_shut() {
-                self.refresh_options_later(endpoint);
-            }
-            return;
+            return self.refresh_shut(endpoint);
         }
         if self.waits_for_pace(endpoint) || self.waits_for_host(endpoint) {
             return;

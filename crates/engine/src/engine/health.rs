@@ -85,7 +85,7 @@ impl Engine {
         self.move_to_host(endpoint, options.host);
         let owner = self.directory[endpoint].tenant;
         let known = self.directory.tenant_mut(owner);
-        known.weigh(options.weight);
+        self.turns.queued -= u64::from(known.weigh(options.weight));
         if known.rate != options.tenant_rate {
             known.rate = options.tenant_rate;
             known.pace.hasten(self.now, options.tenant_rate);
@@ -236,8 +236,15 @@ impl Engine {
         }
     }
 
-    /// Sees to it that the options of a shut endpoint are asked for again.
-    pub(super) fn refresh_options_later(&mut self, endpoint: u32) {
+    /// Sees to it that the options of an endpoint that is shut are asked for again; to be called
+    /// whenever it is found to owe something.
+    pub(super) fn refresh_shut(&mut self, endpoint: u32) {
+        if self.directory[endpoint].is_shut() {
+            self.refresh_options_later(endpoint);
+        }
+    }
+
+    fn refresh_options_later(&mut self, endpoint: u32) {
         let known = &mut self.directory[endpoint];
         if !std::mem::replace(&mut known.refreshing, true) {
             let at = self.now.plus_millis(self.settings.options_refresh_ms);

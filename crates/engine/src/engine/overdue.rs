@@ -63,6 +63,7 @@ impl Engine {
         lower(&mut overdue.from, &before);
         overdue.endpoints.insert(endpoint);
         self.directory[endpoint].overdue_pass = Some(overdue.pass);
+        self.refresh_shut(endpoint);
     }
 
     /// Where to look next for what was left, if it is time and somebody has room for it.

@@ -147,7 +147,7 @@ impl Engine {
         } else {
             return false;
         }
-        known.quantum = 0;
+        self.turns.queued -= u64::from(std::mem::take(&mut known.quantum));
         if known.kept > 0 {
             let endpoints = known.turns.iter().chain(&known.slow_turns);
             let endpoints: Vec<u32> = endpoints.copied().collect();
@@ -298,6 +298,7 @@ impl Engine {
             self.directory[endpoint].standing = Standing::Off;
             if !self.is_able(endpoint) || self.waits_for_pace(endpoint) {
                 self.directory[endpoint].ticket = 0;
+                self.refresh_shut(endpoint);
                 self.note_idle(endpoint);
                 continue;
             }
@@ -368,6 +369,17 @@ impl Engine {
         } else {
             self.places.slow_in_flight -= in_flight;
             self.places.slow_kept.remove(&endpoint);
+            self.leave_slow_turns(endpoint);
+        }
+    }
+
+    /// An endpoint that is slow no longer waits with those that are no longer.
+    fn leave_slow_turns(&mut self, endpoint: u32) {
+        let known = &self.directory[endpoint];
+        if known.standing == Standing::SlowTurns {
+            let tenant = self.directory.tenant_mut(known.tenant);
+            tenant.slow_turns.retain(|other| *other != endpoint);
+            self.stand_in_turns(endpoint);
         }
     }
 

@@ -115,7 +115,9 @@ impl World<'_> {
         match &mut input {
             Input::OptionsRead { tenant, endpoint, options } => {
                 let site = (tenant.clone(), *endpoint);
-                process.isolation.hear_options(&site, options, self.now);
+                if process.engine.knows(&site.0, site.1) {
+                    process.isolation.hear_options(&site, options, self.now);
+                }
                 // Others' shares may be other ones from now on.
                 process.queued.clear();
                 self.spoil_options(options, &site);

@@ -25,19 +25,24 @@ pub(crate) type Judged = Result<(), (Invariant, &'static str)>;
 #[derive(Debug, Default)]
 struct Starts {
     rate: Option<Rate>,
+    set_at: Timestamp,
     at: VecDeque<Timestamp>,
 }
 
 impl Starts {
-    fn set(&mut self, rate: Option<Rate>) {
+    fn set(&mut self, rate: Option<Rate>, now: Timestamp) {
         if self.rate != rate {
-            self.rate = rate;
+            (self.rate, self.set_at) = (rate, now);
             self.at.clear();
         }
     }
 
     fn judge(&mut self, now: Timestamp) -> bool {
         let Some(rate) = self.rate else { return true };
+        if self.set_at == now {
+            // Ordered before the engine heard of the rate, maybe.
+            return true;
+        }
         self.at.push_back(now);
         if self.at.len() > STARTS_MAX {
             self.at.pop_front();
@@ -63,6 +68,7 @@ enum Health {
 #[derive(Debug)]
 struct Known {
     options: Option<Options>,
+    told_at: Timestamp,
     starts: Starts,
     health: Health,
     /// When each attempt in flight started.
@@ -74,6 +80,7 @@ impl Default for Known {
     fn default() -> Self {
         Self {
             options: None,
+            told_at: Timestamp::ZERO,
             starts: Starts::default(),
             health: Health::Well { failures: 0 },
             flights: BTreeMap::new(),
@@ -99,10 +106,11 @@ impl Isolation {
     /// The engine hears how an endpoint is to be attempted.
     pub(crate) fn hear_options(&mut self, site: &Site, options: &Options, now: Timestamp) {
         let (starts, weight) = self.tenants.entry(site.0.clone()).or_default();
-        starts.set(options.tenant_rate);
+        starts.set(options.tenant_rate, now);
         *weight = options.weight;
         let known = self.sites.entry(site.clone()).or_default();
-        known.starts.set(options.rate);
+        known.starts.set(options.rate, now);
+        known.told_at = now;
         let before = known.options.replace(options.clone());
         let resumed = before.as_ref().is_some_and(|before| before.paused) && !options.paused;
         let lifted_before = before.map_or(Timestamp::ZERO, |before| before.lifted_at);
@@ -147,7 +155,7 @@ impl Isolation {
         now: Timestamp,
         rules: &Settings,
     ) -> Result<u64, (Invariant, &'static str)> {
-        self.judge_caps(site, rules)?;
+        self.judge_caps(site, now, rules)?;
         self.judge_slow(site, now, rules)?;
         let (starts, _) = self.tenants.entry(site.0.clone()).or_default();
         if !starts.judge(now) {
@@ -160,13 +168,13 @@ impl Isolation {
         Ok(self.started)
     }
 
-    fn judge_caps(&self, site: &Site, rules: &Settings) -> Judged {
+    fn judge_caps(&self, site: &Site, now: Timestamp, rules: &Settings) -> Judged {
         let caps = |what| Err((Invariant::WithinCaps, what));
         let Some(options) = self.sites.get(site).and_then(|known| known.options.as_ref()) else {
             return Err((Invariant::LeftAlone, "before its options are known"));
         };
-        let own = self.sites[site].flights.len();
-        if options.in_flight_max.is_some_and(|most| own >= most.max(1)) {
+        let (own, told_at) = (self.sites[site].flights.len(), self.sites[site].told_at);
+        if now > told_at && options.in_flight_max.is_some_and(|most| own >= most.max(1)) {
             return caps("more than its options allow");
         }
         let of_tenant = self.sites.iter().filter(|((tenant, _), _)| *tenant == site.0);
@@ -269,7 +277,7 @@ impl Known {
     }
 
     fn judge(&mut self, now: Timestamp, rules: &Settings) -> Judged {
-        if self.options.as_ref().is_some_and(|options| options.paused) {
+        if now > self.told_at && self.options.as_ref().is_some_and(|options| options.paused) {
             return Err((Invariant::LeftAlone, "paused"));
         }
         if !self.starts.judge(now) {
@@ -278,9 +286,10 @@ impl Known {
         let in_flight = self.flights.len();
         match &mut self.health {
             Health::Shut { since, .. } => {
+                // What was ordered before the engine heard of it comes in the same millisecond.
                 let held = now.millis_since(*since) < rules.breaker_hold.first_ms;
                 let alone = in_flight == 0;
-                if held || !alone {
+                if now > *since && (held || !alone) {
                     return Err((Invariant::LeftAlone, "it has tripped"));
                 }
             }
