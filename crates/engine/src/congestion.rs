@@ -23,7 +23,7 @@ pub(crate) struct Congestion {
     successes: u32,
     /// Whether there has been no trouble yet.
     slow_start: bool,
-    /// Attempts that started up to here say nothing new about trouble.
+    /// Attempts that started before say nothing new about trouble.
     cut_at: Timestamp,
     /// The moving average of what an attempt takes, in microseconds; 0 where nothing is known.
     latency_us: u32,
@@ -115,7 +115,7 @@ impl Congestion {
     }
 
     const fn is_news(&self, started: Timestamp) -> bool {
-        started.as_millis() > self.cut_at.as_millis()
+        started.as_millis() >= self.cut_at.as_millis()
     }
 
     const fn cut(&mut self, to: u32, now: Timestamp) {

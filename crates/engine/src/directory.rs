@@ -483,3 +483,15 @@ impl std::ops::IndexMut<u32> for Directory {
         &mut self.endpoints[endpoint as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million endpoints with work must stay below half a gigabyte.
+    #[test]
+    fn an_endpoint_and_its_tenant_are_small() {
+        let (endpoint, tenant) = (size_of::<Endpoint>(), size_of::<Tenant>());
+        assert!(endpoint <= 336 && tenant <= 240, "{endpoint} and {tenant} bytes");
+    }
+}

@@ -339,8 +339,9 @@ impl Engine {
             let ends = self.holds.contains(&(endpoint.hold_until, number));
             read(ends || endpoint.is_shut() || !parked, "parked for ever")?;
             let asks = endpoint.refreshing || endpoint.asking != Asking::Not;
-            let waits = endpoint.paused && endpoint.owes() && endpoint.waiting == 0;
-            let waits = waits && endpoint.in_flight == 0 && endpoint.standing == Standing::Off;
+            let left = endpoint.behind_from.is_some() || endpoint.overdue_pass.is_some();
+            let waits = endpoint.has_ready() || left;
+            let waits = endpoint.paused && waits && endpoint.standing == Standing::Off;
             read(asks || !waits || self.draining, "paused for ever")?;
             let asks = endpoint.told || endpoint.asking != Asking::Not;
             read(asks || self.draining, "nobody asks for its options")?;

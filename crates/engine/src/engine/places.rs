@@ -2,8 +2,10 @@
 //! share of those that are slow.
 //!
 //! * An endpoint never has more in flight than what it leaves free in the process, so one alone
-//!   takes half, and each of `n` that hang takes one part of `n + 1`: there is always something
-//!   left for one that is quick.
+//!   takes half at most.
+//! * Of the last places, those beyond the share of slow ones, an endpoint gets a second one only
+//!   while it has just ended an attempt. So it takes hundreds that hang, all at once and before
+//!   they are known to be slow, to leave nothing for one that is quick.
 //! * Slow endpoints together have at most their share.
 //! * Who waits for its host is called in order, and its place is kept until its turn. A place is
 //!   kept for nobody who could not take it: whose tenant waits, or who is slow while slow ones
@@ -57,7 +59,8 @@ impl Engine {
     }
 
     fn slow_in_flight_max(&self) -> usize {
-        (self.settings.in_flight_max * self.settings.slow_percent_max / 100).max(1)
+        (self.settings.in_flight_max * self.settings.slow_percent_max / 100)
+            .clamp(1, self.settings.in_flight_max)
     }
 
     /// An attempt of an endpoint, or the reading of its payload, takes its place.
@@ -230,7 +233,8 @@ impl Engine {
             self.stand_in_turns(endpoint);
             return true;
         }
-        if self.directory[endpoint].in_flight >= free {
+        let scarce = free <= self.settings.in_flight_max - self.slow_in_flight_max();
+        if self.directory[endpoint].in_flight >= free || (scarce && !self.is_lively(endpoint)) {
             // One of those that it has in flight is sure to end; maybe another does before.
             let known = &mut self.directory[endpoint];
             known.crowded = true;
@@ -238,6 +242,13 @@ impl Engine {
             return true;
         }
         self.waits_for_host(endpoint)
+    }
+
+    /// Whether an endpoint is sure to give its next place back soon, or has none yet.
+    fn is_lively(&self, endpoint: u32) -> bool {
+        let known = &self.directory[endpoint];
+        let just_ended = self.now.millis_since(known.stirred_at) <= self.settings.slow_ms / 8;
+        known.in_flight == 0 || (known.congestion.latency_us() > 0 && just_ended)
     }
 
     /// Puts an endpoint among those that wait for its host, where that has no place for it.

@@ -77,7 +77,12 @@ proptest! {
         in_flight_per_endpoint_max in 1_usize..20,
         tenants in 1_u64..6,
     ) {
-        let caps = Settings { in_flight_max, in_flight_per_endpoint_max, ..settings() };
+        let caps = Settings {
+            in_flight_max,
+            in_flight_per_endpoint_max,
+            slow_percent_max: 100,
+            ..settings()
+        };
         let mut desk = Desk::new(caps);
         for number in 0..tenants {
             (0..25).for_each(|_| { desk.post(&tenant(number)); });
