@@ -208,6 +208,13 @@ fn draw_places(chance: &mut Chance, span: u64) -> Vec<Place> {
             });
         }
     }
+    if chance.permille(200) {
+        // So many that are slow that they would take all places.
+        let takes_ms = chance.pick(&[3_000, ATTEMPT_MS_MAX - 1_000]);
+        for place in places.iter_mut().step_by(2) {
+            place.behaviour = Behaviour::Sluggish { takes_ms };
+        }
+    }
     draw_troubled(chance, &mut places);
     if tenants > 3 && chance.permille(300) {
         let gone_at = Some(START.plus_millis(chance.within((0, span))));

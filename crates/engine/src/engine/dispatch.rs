@@ -327,11 +327,14 @@ impl Engine {
 
     /// Whether an attempt whose payload has just been read may still start.
     pub(super) fn may_go_on(&self, endpoint: u32) -> bool {
+        let known = &self.directory[endpoint];
         !self.draining
-            && self.directory[endpoint].hold_until <= self.now
+            && known.hold_until <= self.now
+            // It has its place, unless it may have fewer by now.
+            && known.in_flight <= self.in_flight_limit_of(endpoint)
             && self.may_be_attempted(endpoint)
             && self.pace_end(endpoint).is_none()
-            && self.tenant_pace_end(self.directory[endpoint].tenant).is_none()
+            && self.tenant_pace_end(known.tenant).is_none()
             && self.turns.pause.lasts(self.now).is_none()
     }
 
