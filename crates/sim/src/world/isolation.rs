@@ -61,7 +61,7 @@ enum Health {
     Well { failures: u32 },
     Shut { first: Timestamp, since: Timestamp },
     Ramp { from: Timestamp, failures: u32, successes: usize, starts: u64 },
-    GivenUp,
+    GivenUp { first: Timestamp },
 }
 
 /// What is known of an endpoint.
@@ -114,7 +114,9 @@ impl Isolation {
         let before = known.options.replace(options.clone());
         let resumed = before.as_ref().is_some_and(|before| before.paused) && !options.paused;
         let lifted_before = before.map_or(Timestamp::ZERO, |before| before.lifted_at);
-        let lifted = options.lifted_at > lifted_before && known.is_shut();
+        let since = known.shut_since();
+        let lifted = options.lifted_at > lifted_before
+            && since.is_some_and(|since| options.lifted_at > since);
         if resumed || lifted {
             known.ramp(now);
         }
@@ -123,7 +125,7 @@ impl Isolation {
     /// The engine hears that an endpoint is well again.
     pub(crate) fn hear_lift(&mut self, site: &Site, now: Timestamp) {
         let known = self.sites.entry(site.clone()).or_default();
-        if known.is_shut() {
+        if known.shut_since().is_some() {
             known.ramp(now);
         }
     }
@@ -211,8 +213,12 @@ impl Isolation {
 }
 
 impl Known {
-    const fn is_shut(&self) -> bool {
-        matches!(self.health, Health::Shut { .. } | Health::GivenUp)
+    /// Since when nothing has got through, where it is left alone for that.
+    const fn shut_since(&self) -> Option<Timestamp> {
+        match self.health {
+            Health::Shut { first, .. } | Health::GivenUp { first } => Some(first),
+            Health::Well { .. } | Health::Ramp { .. } => None,
+        }
     }
 
     const fn ramp(&mut self, from: Timestamp) {
@@ -234,7 +240,7 @@ impl Known {
                         *failures = 0;
                         *successes += 1;
                     }
-                    Health::Shut { .. } | Health::GivenUp => self.ramp(now),
+                    Health::Shut { .. } | Health::GivenUp { .. } => self.ramp(now),
                 }
                 return;
             }
@@ -249,8 +255,8 @@ impl Known {
         };
         let most = rules.breaker_failures;
         match &mut self.health {
-            Health::Well { .. } | Health::Ramp { .. } | Health::GivenUp if answers || most == 0 => {
-            }
+            Health::Well { .. } | Health::Ramp { .. } | Health::GivenUp { .. }
+                if answers || most == 0 => {}
             Health::Well { failures } => {
                 *failures += 1;
                 if *failures >= most {
@@ -267,12 +273,12 @@ impl Known {
                 if answers {
                     self.ramp(now);
                 } else if now.millis_since(*first) >= rules.breaker_give_up_ms {
-                    self.health = Health::GivenUp;
+                    self.health = Health::GivenUp { first: *first };
                 } else {
                     *since = now;
                 }
             }
-            Health::Ramp { .. } | Health::Shut { .. } | Health::GivenUp => {}
+            Health::Ramp { .. } | Health::Shut { .. } | Health::GivenUp { .. } => {}
         }
     }
 
@@ -307,7 +313,7 @@ impl Known {
                     return Err((Invariant::KeptPace, "more in flight than its ramp allows"));
                 }
             }
-            Health::Well { .. } | Health::GivenUp => {}
+            Health::Well { .. } | Health::GivenUp { .. } => {}
         }
         Ok(())
     }
