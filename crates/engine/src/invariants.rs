@@ -129,8 +129,8 @@ impl Engine {
         }
     }
 
-    /// Whether the engine knows of an endpoint at the moment. News about others' options is ignored:
-    /// they are asked for when somebody has something for them.
+    /// Whether the engine knows of an endpoint at the moment. News about others' options is
+    /// ignored: they are asked for when somebody has something for them.
     #[must_use]
     pub fn knows(&self, tenant: &TenantId, endpoint: EndpointId) -> bool {
         self.directory.find(tenant, endpoint).is_some()

@@ -192,7 +192,8 @@ impl<'plan> World<'plan> {
         let engine = self.process.as_ref().map(|process| &process.engine);
         let (troubled, stats) = engine.map(|it| (it.troubled(3), it.stats())).unwrap_or_default();
         format!(
-            "{owed} still owed after {happened} happenings, the first {first:?}, beside troubled              {troubled:?} in an engine of {stats:?}"
+            "{owed} still owed after {happened} happenings, the first {first:?}; \
+             {troubled:?} {stats:?}"
         )
     }
 
