@@ -301,7 +301,8 @@ impl Known {
             }
             Health::Ramp { from, successes, starts, .. } => {
                 let ms = now.millis_since(*from);
-                if ms >= RAMP_MS {
+                // What was ordered before the engine heard of it comes in the same millisecond.
+                if ms >= RAMP_MS || ms == 0 {
                     return Ok(());
                 }
                 *starts += 1;

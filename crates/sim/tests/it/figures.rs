@@ -28,6 +28,7 @@ fn a_tenant_that_hangs_costs_the_others_nothing() {
     for noisy in [hangs(), delivers(29_000)] {
         let loud = neighbours(tight(), 990, noisy);
         let after = loud.p99(1..100, (0, 20_000));
+        println!("one hangs or takes 29 s: others' p99 {after} ms, {before} ms without it");
         assert_eq!(loud.delivered(1..100), quiet.delivered(1..100));
         assert!(after * 10 <= before * 12, "{after} ms, and {before} ms without it");
     }
@@ -59,6 +60,7 @@ fn a_flood_leaves_the_others_what_they_ask_for() {
     let loud = neighbours(settings, 9_900, delivers(20));
     let asked = 99 * 10 * 20;
     let got = loud.delivered(1..100);
+    println!("flood: the others got {got} of {asked}");
     assert!(got * 100 >= asked * 95, "{got} of {asked}");
     let p99 = loud.p99(1..100, (0, 20_000));
     assert!(p99 <= 120, "{p99} ms");
@@ -79,6 +81,10 @@ fn dead_endpoints_cost_next_to_nothing() {
     };
     let (healthy, _, steps) = run(0);
     let (beside, wasted, steps_beside) = run(100);
+    println!(
+        "100 dead of 1,000: {wasted} attempts to the dead, {beside} to the healthy; \
+         {steps_beside} steps, {steps} without them"
+    );
     assert_eq!(beside, healthy);
     assert!(steps_beside * 10 <= steps * 11, "{steps_beside} steps, and {steps} without them");
     assert!(wasted <= 100 * 30, "{wasted} attempts to who is dead");
@@ -115,10 +121,12 @@ fn a_recovered_endpoint_gets_its_ramp() {
     for (count, most) in seconds.iter().zip([50, 100, 200, 400, 800, 1_600, 3_200, 6_400]) {
         assert!(*count <= most + most / 50 + 2, "{seconds:?}");
     }
+    println!("attempts in each second of the ramp: {seconds:?}");
     assert!(seconds[4] >= 700, "{seconds:?}");
     assert_eq!(stage.sums[0].delivered.len(), 100_200, "all of it is delivered");
     let before = stage.p99(1..50, (OUTAGE_MS - 60_000, OUTAGE_MS));
     let after = stage.p99(1..50, (first, first + 60_000));
+    println!("others' p99 {after} ms, {before} ms before");
     assert!(after * 10 <= before * 12, "{after} ms, and {before} ms before");
 }
 
@@ -131,6 +139,7 @@ fn an_endpoint_far_behind_is_held_within_bounds() {
         let mut stage = Stage::new(settings, 2, move |_, _| answer);
         stage.posts(0, 20_000, 0, 10_000);
         stage.run(15_000);
+        println!("200,000 behind: {} held at most", stage.held_most);
         assert!(stage.held_most <= most, "{} held", stage.held_most);
     }
 }
@@ -152,5 +161,6 @@ fn a_limit_of_one_tenant_is_no_limit_of_its_host() {
         stage.p99(1..10, (0, 10_000))
     };
     let (before, after) = (run(0), run(450));
+    println!("one tenant's rate on a shared host: others' p99 {after} ms, {before} ms before");
     assert!(after * 10 <= before * 12, "{after} ms, and {before} ms without it");
 }
