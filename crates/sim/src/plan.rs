@@ -139,7 +139,8 @@ impl Plan {
             jumps: draw_jumps(&mut chance, span),
             back_permille: chance.pick(&[0, 20]),
             late_ms_max: None,
-            check_every: 1,
+            // To look at everything is most of what a long world costs.
+            check_every: chance.pick(&[1, 20, 20]),
             mutant: None,
         }
     }

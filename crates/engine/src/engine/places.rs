@@ -116,9 +116,13 @@ impl Engine {
         }
     }
 
-    /// Gives the next that had as much in flight as was free another look.
+    /// Gives the next that had as much in flight as was free another look, where more is free now.
     fn call_crowded(&mut self) {
-        while let Some((_, endpoint)) = self.places.crowded.pop_first() {
+        let free = self.free_places();
+        while let Some((in_flight, endpoint)) = self.places.crowded.first().copied()
+            && in_flight < free
+        {
+            self.places.crowded.pop_first();
             self.directory[endpoint].crowded = false;
             self.join_turns(endpoint);
             if self.directory[endpoint].standing != Standing::Off {
@@ -227,8 +231,7 @@ impl Engine {
     /// Whether an endpoint whose turn it is must do without: it is slow and slow ones have their
     /// share, it has more in flight than is free, or its host has no place.
     pub(super) fn waits_for_place(&mut self, endpoint: u32) -> bool {
-        let in_flight = self.levels.in_flight + self.levels.loading;
-        let free = self.settings.in_flight_max.saturating_sub(in_flight);
+        let free = self.free_places();
         if self.directory[endpoint].slow && !self.slow_is_open() {
             self.stand_in_turns(endpoint);
             return true;
@@ -242,6 +245,12 @@ impl Engine {
             return true;
         }
         self.waits_for_host(endpoint)
+    }
+
+    /// How many more attempts the process may have in flight.
+    const fn free_places(&self) -> usize {
+        let in_flight = self.levels.in_flight + self.levels.loading;
+        self.settings.in_flight_max.saturating_sub(in_flight)
     }
 
     /// Whether an endpoint is sure to give its next place back soon, or has none yet.
