@@ -126,10 +126,10 @@ impl Breaker {
     pub(crate) const HEALTHY: Self = Self::Healthy { failures: 0 };
 
     /// What is done about the endpoint, if it is out of order.
-    pub(crate) fn stage(&self) -> Option<Stage> {
+    pub(crate) fn stage(&self) -> Option<&Stage> {
         match self {
             Self::Healthy { .. } => None,
-            Self::Troubled(trouble) => Some(trouble.stage),
+            Self::Troubled(trouble) => Some(&trouble.stage),
         }
     }
 
@@ -231,7 +231,7 @@ impl Breaker {
     /// Lets time pass: a ramp that is over ends in health. Says whether it did.
     pub(crate) fn end_ramp(&mut self, now: Timestamp) -> bool {
         let over = matches!(self.stage(),
-            Some(Stage::Ramp { from, .. }) if now.millis_since(from) >= RAMP_MS);
+            Some(Stage::Ramp { from, .. }) if now.millis_since(*from) >= RAMP_MS);
         if over {
             *self = Self::HEALTHY;
         }
@@ -290,7 +290,7 @@ mod tests {
         let mut held = Vec::new();
         let mut now = 0;
         for _ in 0..times {
-            let Some(Stage::Tripped { until }) = breaker.stage() else { break };
+            let Some(&Stage::Tripped { until }) = breaker.stage() else { break };
             held.push(until.as_millis() - 1_000_000 - now);
             now = until.as_millis() - 1_000_000;
             assert!(!breaker.end_hold(Timestamp::from_millis(until.as_millis() - 1)));

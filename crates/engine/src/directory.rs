@@ -311,6 +311,11 @@ impl Endpoint {
             || self.overdue_pass.is_some()
     }
 
+    /// Whether neither a rate nor a ramp spreads its attempts, as with nearly all.
+    pub(crate) const fn has_no_pace(&self) -> bool {
+        self.limits.is_none() && matches!(self.breaker, Breaker::Healthy { .. })
+    }
+
     /// Whether it gets no attempt, or only one to see, for some time to come: what it owes is
     /// better kept by the store.
     pub(crate) fn is_shut(&self) -> bool {

@@ -182,6 +182,9 @@ impl Engine {
     /// The end of an endpoint's wait for its rate or its ramp, where it has to wait.
     pub(crate) fn pace_end(&self, endpoint: u32) -> Option<Timestamp> {
         let known = &self.directory[endpoint];
+        if known.has_no_pace() {
+            return None;
+        }
         let limits = known.limits.as_ref().filter(|limits| limits.rate.is_some());
         let rate = limits.and_then(|limits| limits.pace.lasts(self.now));
         rate.max(known.breaker.ramp_lasts(self.now))
@@ -210,6 +213,10 @@ impl Engine {
 
     /// Counts an attempt that starts where something has a pace.
     pub(super) fn keep_pace(&mut self, endpoint: u32) {
+        let known = &self.directory[endpoint];
+        if known.has_no_pace() && self.directory.tenant(known.tenant).rate.is_none() {
+            return;
+        }
         let waits = self.pace_end(endpoint).is_some();
         let (now, first_per_s) = (self.now, self.settings.ramp_first_per_s);
         let known = &mut self.directory[endpoint];
