@@ -332,6 +332,7 @@ impl Engine {
             && known.hold_until <= self.now
             // It has its place, unless it may have fewer by now.
             && known.in_flight <= self.in_flight_limit_of(endpoint)
+            && (!known.slow || !self.slow_have_too_many())
             && self.may_be_attempted(endpoint)
             && self.pace_end(endpoint).is_none()
             && self.tenant_pace_end(known.tenant).is_none()

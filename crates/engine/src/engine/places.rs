@@ -58,6 +58,12 @@ impl Engine {
         self.places.slow_in_flight < self.slow_in_flight_max()
     }
 
+    /// Whether slow endpoints have more in flight than they may, since some of what is in flight
+    /// was not known to be slow.
+    pub(super) fn slow_have_too_many(&self) -> bool {
+        self.places.slow_in_flight > self.slow_in_flight_max()
+    }
+
     fn slow_in_flight_max(&self) -> usize {
         (self.settings.in_flight_max * self.settings.slow_percent_max / 100)
             .clamp(1, self.settings.in_flight_max)
