@@ -189,10 +189,9 @@ impl DeliveryOptions {
 }
 
 /// What becomes of one option.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<T> {
     /// It stays as it is.
-    #[default]
     Leave,
     /// It is this from now on.
     Set(T),
@@ -215,7 +214,7 @@ impl<T> Part<T> {
 }
 
 /// A change of options, each on its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionsChange {
     /// See [`DeliveryOptions::timeout`].
     pub timeout: Part<TimeoutMs>,
@@ -234,7 +233,17 @@ pub struct OptionsChange {
 }
 
 impl OptionsChange {
-    /// Everything as the process has it.
+    /// Everything stays as it is.
+    pub const NOTHING: Self = Self {
+        timeout: Part::Leave,
+        retry: Part::Leave,
+        rate: Part::Leave,
+        in_flight: Part::Leave,
+        headers: Part::Leave,
+        paused: Part::Leave,
+        lifted_at: Part::Leave,
+    };
+    /// Everything is as the process has it, but for what somebody has lifted.
     pub const RESET: Self = Self {
         timeout: Part::Reset,
         retry: Part::Reset,

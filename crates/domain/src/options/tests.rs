@@ -74,7 +74,7 @@ fn the_shorter_time_out_holds() {
 fn a_change_changes_one_part() {
     let (none, all) = (DeliveryOptions::default(), full());
     assert!(none.is_default() && !all.is_default());
-    let nothing = OptionsChange::default();
+    let nothing = OptionsChange::NOTHING;
     assert!(nothing.is_nothing());
     assert_eq!(all.changed(nothing.clone()), all);
     macro_rules! check {
