@@ -15,9 +15,6 @@ use crate::{RetrySchedule, ScheduleError, Timestamp};
 
 pub use headers::{ExtraHeaders, HeaderError};
 
-/// More delays than attempts would never be used.
-const DELAYS_MAX: usize = 100;
-
 /// A number out of its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{value} is outside of {min} to {max}")]
@@ -75,7 +72,7 @@ pub enum RetryOptionError {
     #[error("give delays_ms, attempts_max or both")]
     Nothing,
     /// More delays than there can be retries.
-    #[error("{0} delays are more than {DELAYS_MAX}")]
+    #[error("{0} delays are more than {max}", max = RetryOption::DELAYS_MAX)]
     TooMany(usize),
     /// A part that no schedule can have.
     #[error(transparent)]
@@ -91,6 +88,9 @@ pub struct RetryOption {
 }
 
 impl RetryOption {
+    /// More delays than attempts would never be used.
+    pub const DELAYS_MAX: usize = 100;
+
     /// Takes delays (after failure 1, 2, …; the last one repeats) and the limit of attempts.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl RetryOption {
     ) -> Result<Self, RetryOptionError> {
         match delays_ms {
             None if attempts_max.is_none() => return Err(RetryOptionError::Nothing),
-            Some(delays) if delays.len() > DELAYS_MAX => {
+            Some(delays) if delays.len() > Self::DELAYS_MAX => {
                 return Err(RetryOptionError::TooMany(delays.len()));
             }
             _ => {}
