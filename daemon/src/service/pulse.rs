@@ -114,9 +114,15 @@ impl Pulse {
     #[must_use]
     pub const fn new(loop_us_max: u64, now_us: u64) -> Self {
         let new = Mark { count: 0, moved_us: now_us };
-        let (loops, work) = (Vec::new(), Vec::new());
-        let (writer, intake, outcomes) = (new, new, new);
-        Self { loop_us_max, looked_us: now_us, loops, work, writer, intake, outcomes }
+        Self {
+            loop_us_max,
+            looked_us: now_us,
+            loops: Vec::new(),
+            work: Vec::new(),
+            writer: new,
+            intake: new,
+            outcomes: new,
+        }
     }
 
     /// Looks; gives the parts that stand still.
