@@ -10,6 +10,7 @@ mod demo;
 mod disk;
 mod drain;
 mod keys;
+mod options;
 mod receivers;
 mod retries;
 mod service;
