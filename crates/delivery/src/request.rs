@@ -1,7 +1,7 @@
 //! One request: its headers, signed afresh, around a payload that is passed on untouched.
 //!
-//! Invariants: the same request, endpoint, user agent and moment make the same bytes · a tenant's own
-//! headers come after ours, in the order of their names, and never stand for one of ours.
+//! Invariants: the same request, endpoint, user agent and moment make the same bytes · a tenant's
+//! own headers come after ours, in the order of their names, and never stand for one of ours.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};

@@ -1,5 +1,5 @@
-//! Delivery options: set, shown, reset; refused with one line that says which field and why; and the
-//! values of headers, which never come out again.
+//! Delivery options: set, shown, reset; refused with one line that says which field and why; and
+//! the values of headers, which never come out again.
 
 use std::sync::Arc;
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  version 1   target, secret, older secrets, plan, shard key, created, updated, version
-//!  version 2   the same, then: time-out, delays, attempts, rate, in flight, headers, paused, lifted
+//!  version 2   the same, then: time-out, delays, attempts, rate, in flight, headers, paused,
+//!              lifted
 //! ```
 //!
 //! A tenant without options is still written as version 1: who goes back to an earlier release of
