@@ -63,9 +63,9 @@ mod today {
     pub(super) const UNFRAME: u64 = 408;
     pub(super) const INGEST: u64 = 29_488;
     /// For a thousand steps.
-    pub(super) const STEPS_1: u64 = 3_177_286;
-    pub(super) const STEPS_10_000: u64 = 3_193_158;
-    pub(super) const STEPS_FAILING: u64 = 2_692_130;
+    pub(super) const STEPS_1: u64 = 4_161_322;
+    pub(super) const STEPS_10_000: u64 = 4_062_884;
+    pub(super) const STEPS_FAILING: u64 = 5_235_528;
 }
 
 /// Fails the run where more than a twentieth is added to `today`.

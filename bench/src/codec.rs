@@ -1,5 +1,7 @@
 //! A record of each kind as it usually is, for what becomes of it: its bytes, and itself again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use posthaste_domain::{Attempt, ErrorClass, PhaseTimings, SigningSecrets, TargetUrl, Verdict};
 use posthaste_embedded::codec::{
@@ -88,6 +90,7 @@ fn tenant_row() -> TenantRow {
         target,
         secrets: SigningSecrets::new(fixture::secret(1)),
         plan: "standard".into(),
+        options: Arc::default(),
         created_at: EPOCH,
         updated_at: EPOCH,
         version: 1,

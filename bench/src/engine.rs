@@ -141,6 +141,9 @@ impl World {
                 }
                 // The store has nothing that was not handed over.
                 Effect::ReadTimers { .. } => Input::TimersRead { owed: Vec::new(), next: None },
+                Effect::ReadOptions { tenant, endpoint } => {
+                    Input::OptionsRead { tenant, endpoint, options: Box::default() }
+                }
                 Effect::ReadBacklog { tenant, endpoint, .. } => {
                     Input::BacklogRead { tenant, endpoint, owed: Vec::new(), exhausted: true }
                 }

@@ -89,6 +89,7 @@ impl Ingest {
             target,
             secret: fixture::secret(1),
             plan: "standard".into(),
+            options: Arc::default(),
             key: key.hash(),
             at: EPOCH,
         });

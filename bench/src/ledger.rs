@@ -81,6 +81,7 @@ impl Store {
             target,
             secret: fixture::secret(1),
             plan: "standard".into(),
+            options: Arc::default(),
             key: KeyHash::from_bytes([1; 32]),
             at: EPOCH,
         });

@@ -1,14 +1,16 @@
-//! The admin listener: `/livez`, `/readyz` and `/metrics`, apart from the public API.
+//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/endpoints`, apart from the public API.
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use posthaste_courier::Courier;
 use posthaste_embedded::{Health, Ledger};
+use posthaste_engine::EndpointView;
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::lifecycle::{Fatal, Phase};
@@ -42,6 +44,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/endpoints", get(endpoints))
         .with_state(admin)
 }
 
@@ -64,6 +67,24 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     let body = admin.metrics.render(phase, admin.opened.get());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// Endpoints that are not attempted as usual, as a JSON array.
+async fn endpoints(State(admin): State<Admin>) -> Response {
+    let shown = |it: &EndpointView| {
+        json!({
+            "tenant_id": it.tenant.as_str(),
+            "endpoint": it.endpoint.to_string(),
+            "health": it.health.as_str(),
+            "since": it.since.to_string(),
+            "next_attempt_at": it.next_attempt_at.map(|at| at.to_string()),
+            "trips": it.trips,
+            "in_flight": it.in_flight,
+            "held": it.held,
+            "behind": it.behind,
+        })
+    };
+    Json(admin.metrics.troubled().iter().map(shown).collect::<Vec<_>>()).into_response()
 }
 
 impl Admin {

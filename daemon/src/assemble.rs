@@ -337,6 +337,7 @@ impl Common<'_> {
             all.push(Parts {
                 spec,
                 engine: Engine::new(engine, Chance.number()),
+                usual: settings::usual(self.config),
                 client: clients.subscribe(),
                 inbox,
                 store: stores.clone(),

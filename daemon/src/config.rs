@@ -18,6 +18,7 @@
 pub mod aws;
 pub mod host;
 pub mod intake;
+pub mod isolation;
 pub mod layers;
 pub mod listing;
 pub mod problem;
@@ -32,6 +33,7 @@ mod suggest;
 
 use self::aws::Aws;
 use self::intake::{Auth, Secrets, Server};
+use self::isolation::Isolation;
 use self::layers::{Layers, Sources};
 use self::listing::Listing;
 use self::problem::Problems;
@@ -57,6 +59,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// When they are tried again.
     pub retry: Retry,
+    /// What keeps tenants apart.
+    pub isolation: Isolation,
     /// What is held in memory.
     pub engine: Engine,
     /// AWS mode.
@@ -119,6 +123,10 @@ impl Config {
                 reader.section("delivery", "How deliveries are made, and where they may go."),
             ),
             retry: Retry::read(reader.section("retry", "When a failed delivery is tried again.")),
+            isolation: Isolation::read(reader.section(
+                "isolation",
+                "What one tenant or endpoint may take, and when it is left alone.",
+            )),
             engine: Engine::read(
                 reader.section("engine", "How the work is divided, and what is held in memory."),
             ),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use posthaste_domain::{Attempt, ErrorClass, Resolution, Settlement, Verdict};
 use posthaste_embedded::Commit;
+use posthaste_engine::EndpointView;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -85,6 +86,7 @@ pub struct ShardMetrics {
     index: u32,
     metrics: Arc<Metrics>,
     published: Mutex<Published>,
+    troubled: Mutex<Vec<EndpointView>>,
     turns: AtomicU64,
 }
 
@@ -148,10 +150,22 @@ impl Metrics {
     /// The handle of one shard.
     #[must_use]
     pub fn shard(self: &Arc<Self>, index: u32) -> Arc<ShardMetrics> {
-        let (metrics, published, turns) = (Arc::clone(self), Mutex::default(), AtomicU64::new(0));
-        let shard = Arc::new(ShardMetrics { index, metrics, published, turns });
+        let (metrics, turns) = (Arc::clone(self), AtomicU64::new(0));
+        let (published, troubled) = (Mutex::default(), Mutex::default());
+        let shard = Arc::new(ShardMetrics { index, metrics, published, troubled, turns });
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shard));
         shard
+    }
+
+    /// Endpoints that are not attempted as usual, those in trouble for longest first.
+    pub fn troubled(&self) -> Vec<EndpointView> {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Vec::new();
+        for shard in shards {
+            all.extend(shard.troubled.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        all.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.tenant.cmp(&b.tenant)));
+        all
     }
 
     /// What the shards published last.
@@ -266,6 +280,11 @@ impl ShardMetrics {
             Published { engine, client };
     }
 
+    /// Leaves the endpoints that are not attempted as usual for whoever asks.
+    pub fn publish_troubled(&self, troubled: Vec<EndpointView>) {
+        *self.troubled.lock().unwrap_or_else(PoisonError::into_inner) = troubled;
+    }
+
     /// Counts a turn of the shard's loop.
     pub fn turned(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +293,9 @@ impl ShardMetrics {
     fn seen(&self) -> ShardSeen {
         let engine = self.last().engine;
         // What waits for a store or for an endpoint's time cannot be hurried by anybody here.
-        let waits = engine.endpoints_on_hold + engine.loading + engine.settling > 0;
+        let waits =
+            engine.endpoints_on_hold + engine.endpoints_troubled + engine.loading + engine.settling
+                > 0;
         let ended = [
             engine.attempts,
             engine.delivered,

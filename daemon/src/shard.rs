@@ -13,6 +13,7 @@
 
 mod attempts;
 mod marks;
+mod options;
 mod turn;
 
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ use tracing::{debug, warn};
 
 use self::attempts::Endpoints;
 use self::marks::Marks;
+pub use self::options::Usual;
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::lifecycle::Fatal;
@@ -43,6 +45,9 @@ use crate::shards::Order;
 /// connections and its published figures stay fresh. In milliseconds.
 const IDLE_TURN_MS: u64 = 500;
 
+/// Endpoints in trouble that an operator is shown of each shard: more than anybody reads.
+const TROUBLED_MAX: usize = 1_000;
+
 /// Everything a shard is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -50,6 +55,8 @@ pub struct Parts {
     pub spec: ShardSpec,
     /// The engine, with nothing in it yet.
     pub engine: Engine,
+    /// What holds where a tenant has no wishes.
+    pub usual: Usual,
     /// Settings of the delivery client; the client itself is made on the shard's thread, and anew
     /// when these change.
     pub client: watch::Receiver<posthaste_delivery::Settings>,
@@ -89,6 +96,7 @@ impl std::fmt::Debug for Stores {
 /// A running shard's own state, shared by its tasks (all on one thread).
 struct Shard {
     spec: ShardSpec,
+    usual: Usual,
     /// Attempts keep the client that they began with.
     client: RefCell<Rc<Client>>,
     inbox: Inbox,
@@ -133,13 +141,14 @@ pub fn run(parts: Parts) -> Result<Ended, String> {
 }
 
 async fn run_local(parts: Parts) -> Result<Ended, String> {
-    let Parts { spec, engine, mut client, inbox, store, register, clock, metrics, order, fatal } =
-        parts;
+    let Parts { spec, engine, usual, mut client, inbox, store, register, .. } = parts;
+    let Parts { clock, metrics, order, fatal, .. } = parts;
     let settings = client.borrow_and_update().clone();
     let first = Client::new(settings, Rc::new(clock.clone()))
         .map_err(|error| format!("cannot make the delivery client: {error}"))?;
     let shard = Rc::new(Shard {
         spec,
+        usual,
         client: RefCell::new(Rc::new(first)),
         inbox,
         store,
@@ -196,6 +205,7 @@ impl Shard {
                 let client = self.client();
                 client.maintain();
                 self.metrics.publish(engine.stats(), client.stats());
+                self.metrics.publish_troubled(engine.troubled(TROUBLED_MAX));
             }
             let idle_until = maintained.plus_millis(IDLE_TURN_MS);
             let wanted = wakeup.map_or(idle_until, |at| at.min(idle_until));

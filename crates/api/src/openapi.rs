@@ -26,6 +26,7 @@ use crate::{dead_letters, events, receiver, tenants};
         tenants::create_tenant,
         tenants::tenant,
         tenants::change_tenant,
+        tenants::lift_tenant,
         tenants::keys::create_key,
         tenants::keys::list_keys,
         tenants::keys::revoke_key,

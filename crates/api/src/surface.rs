@@ -13,7 +13,7 @@ use crate::events::ingest::create_event;
 use crate::events::read::{event, list_events, retry_event};
 use crate::refusal::Refusal;
 use crate::tenants::keys::{create_key, list_keys, revoke_key};
-use crate::tenants::{change_tenant, create_tenant, tenant};
+use crate::tenants::{change_tenant, create_tenant, lift_tenant, tenant};
 use crate::{dead_letters, docs, receiver};
 
 /// The receiver's routes under a prefix, which has to be a literal.
@@ -55,6 +55,7 @@ impl Surface {
             .route(Method::POST, "/v1/tenants", create_tenant)
             .route(Method::GET, "/v1/tenants/{tenant_id}", tenant)
             .route(Method::PATCH, "/v1/tenants/{tenant_id}", change_tenant)
+            .route(Method::POST, "/v1/tenants/{tenant_id}/lift", lift_tenant)
             .route(Method::POST, "/v1/tenants/{tenant_id}/keys", create_key)
             .route(Method::GET, "/v1/tenants/{tenant_id}/keys", list_keys)
             .route(Method::DELETE, "/v1/tenants/{tenant_id}/keys/{key_id}", revoke_key)

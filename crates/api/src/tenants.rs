@@ -1,8 +1,10 @@
-//! Tenants: created, looked at, changed; their keys are in [`keys`].
+//! Tenants: created, looked at, changed; their keys are in [`keys`], how their events are delivered
+//! in [`delivery`].
 //!
 //! A secret is shown only in the answer that creates it. Everything is refused that deliveries
 //! could not use: a target URL is parsed and vetted before it is kept.
 
+mod delivery;
 pub(crate) mod keys;
 
 use std::sync::Arc;
@@ -12,11 +14,14 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use posthaste_domain::{ApiKey, TargetUrl, TenantId, WebhookSecret};
+use posthaste_domain::{
+    ApiKey, DeliveryOptions, OptionsChange, Part, TargetUrl, TenantId, WebhookSecret,
+};
 use posthaste_ports::{Created, NewTenant, TenantChange, TenantRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::delivery::{DeliveryBody, Wanted};
 use crate::answer;
 use crate::app::App;
 use crate::auth::Caller;
@@ -41,6 +46,8 @@ pub(crate) struct CreateTenant {
     /// What signs the deliveries; made by us where it is left out.
     #[schema(min_length = 8, max_length = 256, example = "a-secret-of-your-choice")]
     webhook_secret: Option<String>,
+    /// How its events are delivered, where that is not as the operator has it.
+    delivery: Option<Wanted>,
 }
 
 /// A tenant that exists now.
@@ -67,7 +74,7 @@ pub(crate) struct TenantAnswer {
     tenant: TenantBody,
 }
 
-/// A tenant, without its secret.
+/// A tenant, without its secret and the values of its headers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TenantBody {
     #[schema(example = "acme")]
@@ -78,6 +85,7 @@ pub(crate) struct TenantBody {
     created_at: String,
     #[schema(example = "2026-11-24T08:56:00.123Z")]
     updated_at: String,
+    delivery: DeliveryBody,
 }
 
 /// What to change; at least one field.
@@ -91,6 +99,8 @@ pub(crate) struct ChangeTenant {
     /// What signs from now on; the old secret signs beside it for 24 h.
     #[schema(min_length = 8, max_length = 256)]
     webhook_secret: Option<String>,
+    /// How events are delivered from now on, waiting ones included.
+    delivery: Option<Wanted>,
 }
 
 /// A tenant that has changed.
@@ -103,6 +113,16 @@ pub(crate) struct ChangedTenant {
     #[schema(example = "2026-11-24T08:56:00.123Z")]
     updated_at: String,
     message: String,
+}
+
+/// A tenant whose deliveries are tried again now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LiftedTenant {
+    #[schema(example = "acme")]
+    tenant_id: String,
+    #[schema(example = "2026-11-24T08:56:00.123Z")]
+    lifted_at: String,
+    message: &'static str,
 }
 
 /// Create a tenant
@@ -139,6 +159,10 @@ pub(crate) async fn create_tenant(
         Some(text) => secret(text)?,
         None => WebhookSecret::from_entropy(&app.chance()),
     };
+    let options = match wanted.delivery {
+        Some(wanted) => DeliveryOptions::default().changed(wanted.change()?),
+        None => DeliveryOptions::default(),
+    };
     let key = ApiKey::from_entropy(&app.chance());
     let new = NewTenant {
         id,
@@ -146,6 +170,7 @@ pub(crate) async fn create_tenant(
         target,
         secret: secret.clone(),
         plan: PLAN_DEFAULT.into(),
+        options: Arc::new(options),
         key: key.hash(),
         at: app.clock.now(),
     };
@@ -176,7 +201,7 @@ fn created(record: &TenantRecord, key: &ApiKey, secret: &WebhookSecret) -> Creat
     tag = "tenants",
     params(("tenant_id" = String, Path, example = "acme")),
     responses(
-        (status = 200, description = "The tenant, without its secret.", body = TenantAnswer),
+        (status = 200, description = "The tenant, without its secrets.", body = TenantAnswer),
         KeyRefusals,
         NameRefusals,
     ),
@@ -195,6 +220,7 @@ pub(crate) async fn tenant(
         target_url: record.target.as_str().to_owned(),
         created_at: record.created_at.to_rfc3339(),
         updated_at: record.updated_at.to_rfc3339(),
+        delivery: DeliveryBody::of(&record.options),
     };
     Ok(answer::json(StatusCode::OK, &TenantAnswer { tenant }))
 }
@@ -202,7 +228,8 @@ pub(crate) async fn tenant(
 /// Change a tenant
 ///
 /// A new target takes waiting events along. A new secret signs at once, and the old one beside
-/// it for 24 h, so that receivers can change over without a failure.
+/// it for 24 h, so that receivers can change over without a failure. Of the delivery options, what
+/// is left out stays as it is, and `null` is the operator's setting again.
 #[utoipa::path(
     patch,
     path = "/v1/tenants/{tenant_id}",
@@ -229,22 +256,14 @@ pub(crate) async fn change_tenant(
     let overlap_ms = app.settings.secret_overlap_ms;
     let target = wanted.target_url.as_deref().map(|text| target(&app, text)).transpose()?;
     let secret = wanted.webhook_secret.as_deref().map(secret).transpose()?;
-    let changed = match (&target, &secret) {
-        (None, None) => {
-            return Err(Refusal::bad_value("give target_url, webhook_secret or both"));
-        }
-        (Some(_), None) => "target_url changed",
-        (None, Some(_)) => "webhook_secret changed",
-        (Some(_), Some(_)) => "target_url and webhook_secret changed",
+    let options = wanted.delivery.map_or(Ok(OptionsChange::NOTHING), Wanted::change)?;
+    let change = TenantChange {
+        target,
+        secret: secret.map(|secret| (secret, overlap_ms)),
+        options,
+        at: app.clock.now(),
     };
-    let fate = match secret {
-        None => "",
-        Some(_) if overlap_ms == 0 => "; the old secret is void",
-        Some(_) => "; the old secret signs beside the new one for a while",
-    };
-    let message = format!("{changed}{fate}");
-    let secret = secret.map(|secret| (secret, overlap_ms));
-    let change = TenantChange { target, secret, at: app.clock.now() };
+    let message = told(&change)?;
     let record = app.stores.tenants.update(&id, change).await?.ok_or(NO_SUCH_TENANT)?;
     let changed = ChangedTenant {
         tenant_id: record.id.to_string(),
@@ -253,6 +272,62 @@ pub(crate) async fn change_tenant(
         message,
     };
     Ok(answer::json(StatusCode::OK, &changed))
+}
+
+/// What a change is, in words; a refusal where it is none.
+fn told(change: &TenantChange) -> Result<String, Refusal> {
+    let parts = [
+        ("target_url", change.target.is_some()),
+        ("webhook_secret", change.secret.is_some()),
+        ("delivery", !change.options.is_nothing()),
+    ];
+    let names: Vec<_> = parts.iter().filter(|(_, changed)| *changed).map(|part| part.0).collect();
+    if names.is_empty() {
+        return Err(Refusal::bad_value(
+            "give at least one of target_url, webhook_secret, delivery",
+        ));
+    }
+    let about_secret = match &change.secret {
+        None => "",
+        Some((_, 0)) => "; the old secret is void",
+        Some(_) => "; the old secret signs beside the new one for a while",
+    };
+    Ok(format!("{} changed{about_secret}", names.join(" and ")))
+}
+
+/// Try again now
+///
+/// Says that the endpoint works again: what kept attempts back because it did not is over, and
+/// waiting events are tried at once, as fast as the limits allow. A pause stays a pause.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant_id}/lift",
+    tag = "tenants",
+    params(("tenant_id" = String, Path, example = "acme")),
+    responses(
+        (status = 200, description = "Deliveries are tried again.", body = LiftedTenant),
+        KeyRefusals,
+        NameRefusals,
+    ),
+    security(("tenant_key" = []), ("admin_key" = [])),
+)]
+pub(crate) async fn lift_tenant(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+    parts: Parts,
+) -> Result<Response, Refusal> {
+    let caller = app.caller_now(&parts).await?;
+    let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
+    let at = app.clock.now();
+    let options = OptionsChange { lifted_at: Part::Set(at), ..OptionsChange::NOTHING };
+    let change = TenantChange { target: None, secret: None, options, at };
+    app.stores.tenants.update(&id, change).await?.ok_or(NO_SUCH_TENANT)?;
+    let lifted = LiftedTenant {
+        tenant_id: id.to_string(),
+        lifted_at: at.to_rfc3339(),
+        message: "waiting events are tried again now",
+    };
+    Ok(answer::json(StatusCode::OK, &lifted))
 }
 
 /// The tenant that a path names, where the caller may see it. A tenant's key gets the same answer

@@ -6,7 +6,8 @@
 //! TenantWebhookConfig  tenantId S
 //!                      targetUrl S, webhookSecret S, previousSecrets L of {secret S, until N},
 //!                      lastUpdated S (seconds), updatedAt N, createdAt N (ms), plan S, shardKey N,
-//!                      version N; key#<hex> N (ms): a key of this tenant, and when it was made
+//!                      version N, deliveryOptions M (see [`options`]);
+//!                      key#<hex> N (ms): a key of this tenant, and when it was made
 //!                      __GLOBAL_CONFIG__: webhookReceptionEnabled BOOL, setting#<name> B
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! Invariant: a tenant has a configuration row and the row of its first key, or neither.
 
 mod identity;
+mod options;
 mod record;
 
 pub use record::TenantRowError;
@@ -36,6 +38,7 @@ use posthaste_ports::{
     Created, Identity, KeyRecord, NewTenant, PortError, TenantChange, TenantRecord, TenantStore,
 };
 
+use self::options::Told;
 use self::record::{Stored, name};
 use crate::error::Call;
 use crate::events::batch_get;
@@ -58,6 +61,7 @@ pub struct DynamoTenants {
     client: Client,
     configs: Resource,
     identities: Resource,
+    told: Arc<Told>,
 }
 
 /// What came of a transaction.
@@ -73,7 +77,7 @@ impl DynamoTenants {
     pub fn new(client: Client) -> Self {
         let configs = client.table_named(&client.names().tenants);
         let identities = client.table_named(&client.names().identities);
-        Self { client, configs, identities }
+        Self { client, configs, identities, told: Arc::default() }
     }
 
     /// Who a key belongs to, by the key itself: the one way that also finds the bare keys of
@@ -167,6 +171,14 @@ impl DynamoTenants {
             update = update
                 .expression_attribute_names(format!("#n{index}"), attribute)
                 .expression_attribute_values(format!(":v{index}"), value);
+        }
+        if !change.options.is_nothing() {
+            let before = seen.get(options::OPTIONS);
+            let value = options::changed(before, &record.options, &change.options);
+            sets.push("#options = :options".to_owned());
+            update = update
+                .expression_attribute_names("#options", options::OPTIONS)
+                .expression_attribute_values(":options", value);
         }
         // Earlier versions, and people, say that they changed a row by `lastUpdated` alone.
         let mut wants = vec!["attribute_exists(#tenant)".to_owned()];
@@ -304,6 +316,9 @@ impl TenantStore for DynamoTenants {
             .map(|(attribute, value)| (attribute.to_owned(), value))
             .collect();
         config.insert(name::TENANT.to_owned(), Value::S(record.id.as_str().to_owned()));
+        if !record.options.is_default() {
+            config.insert(options::OPTIONS.to_owned(), options::value(&record.options));
+        }
         config.insert(key_attribute(&first_key), Value::N(at.to_string()));
         let writes = vec![self.put_new(&self.configs, name::TENANT, config)?, self.put_key(key)?];
         match self.transact(writes).await? {
@@ -315,7 +330,9 @@ impl TenantStore for DynamoTenants {
 
     async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<TenantRecord>>, PortError> {
         let Some(item) = self.config(id.as_str()).await? else { return Ok(None) };
-        Ok(Some(Arc::new(Stored::of(id, &item).record()?)))
+        let stored = Stored::of(id, &item);
+        self.told.tell(id, stored.version, &stored.option_faults);
+        Ok(Some(Arc::new(stored.record()?)))
     }
 
     async fn update(

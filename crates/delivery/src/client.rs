@@ -168,10 +168,12 @@ impl Client {
         let mut progress =
             Progress::new(self.clock.monotonic_us(), u32::try_from(queue_us).unwrap_or(u32::MAX));
         let run = self.run(endpoint, &request, &mut progress);
-        let failure = match tokio::time::timeout(self.attempt_time_max, run).await {
+        let time_max =
+            endpoint.time_max.map_or(self.attempt_time_max, |own| own.min(self.attempt_time_max));
+        let failure = match tokio::time::timeout(time_max, run).await {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure),
-            Err(_elapsed) => Some(self.overdue(progress.stage)),
+            Err(_elapsed) => Some(overdue(progress.stage, time_max)),
         };
         let host = failure.is_some().then(|| endpoint.target.host.to_string());
         let failure = failure.zip(host.as_deref());
@@ -371,23 +373,23 @@ impl Client {
         true
     }
 
-    fn overdue(&self, stage: Stage) -> Failure {
-        let waiting = match stage {
-            Stage::Resolving => "resolving the name",
-            Stage::Connecting => "connecting",
-            Stage::Waiting => "waiting for the response",
-            Stage::Reading => "reading the response body",
-        };
-        let limit = self.attempt_time_max.as_millis();
-        let text = format!("the attempt was not done within {limit} ms ({waiting})");
-        Failure::charged(ErrorClass::Timeout, text)
-    }
-
     fn count(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
     }
+}
+
+fn overdue(stage: Stage, time_max: Duration) -> Failure {
+    let waiting = match stage {
+        Stage::Resolving => "resolving the name",
+        Stage::Connecting => "connecting",
+        Stage::Waiting => "waiting for the response",
+        Stage::Reading => "reading the response body",
+    };
+    let limit = time_max.as_millis();
+    let text = format!("the attempt was not done within {limit} ms ({waiting})");
+    Failure::charged(ErrorClass::Timeout, text)
 }
 
 impl fmt::Debug for Client {

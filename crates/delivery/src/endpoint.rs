@@ -5,10 +5,12 @@
 //! `invalid_request`, because the tenant must see that in the attempt log.
 
 use std::fmt;
+use std::time::Duration;
 
+use http::header::HeaderName;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
-use posthaste_domain::{Host, SigningKey, SigningSecrets, TargetUrl, Timestamp};
+use posthaste_domain::{DeliveryOptions, Host, SigningKey, SigningSecrets, TargetUrl, Timestamp};
 use rustls::pki_types::ServerName;
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -21,6 +23,10 @@ pub struct Endpoint {
     current: SigningKey,
     // Newest first, each with the time at which it ends.
     previous: SmallVec<[(SigningKey, Timestamp); 1]>,
+    /// Headers beside ours, in the order in which they are sent.
+    pub(crate) extra: Box<[(HeaderName, HeaderValue)]>,
+    /// Its own deadline of an attempt; the client's holds where that is shorter.
+    pub(crate) time_max: Option<Duration>,
 }
 
 /// Why an endpoint's target makes no HTTP request.
@@ -62,7 +68,25 @@ impl Endpoint {
             form: Form::new(target),
             current: SigningKey::new(secrets.current()),
             previous: previous.map(|(secret, ends)| (SigningKey::new(secret), *ends)).collect(),
+            extra: Box::default(),
+            time_max: None,
         }
+    }
+
+    /// The same with a tenant's own headers and deadline.
+    #[must_use]
+    pub fn with_options(self, options: &DeliveryOptions) -> Self {
+        let extra = options.headers.expose().map(|(name, value)| {
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).expect("an extra header's name is a token");
+            let mut value = HeaderValue::from_str(value)
+                .expect("an extra header's value is visible ASCII, spaces and tabs");
+            // So that no Debug shows it.
+            value.set_sensitive(true);
+            (name, value)
+        });
+        let time_max = options.timeout.map(|own| Duration::from_millis(own.value().into()));
+        Self { extra: extra.collect(), time_max, ..self }
     }
 
     /// What its connections are found by.

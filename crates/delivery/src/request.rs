@@ -1,6 +1,7 @@
 //! One request: its headers, signed afresh, around a payload that is passed on untouched.
 //!
-//! Invariant: the same request, endpoint, user agent and moment make the same bytes.
+//! Invariants: the same request, endpoint, user agent and moment make the same bytes · a tenant's
+//! own headers come after ours, in the order of their names, and never stand for one of ours.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
@@ -16,7 +17,7 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Room for all headers, so that the map never grows.
+/// Room for all headers of ours, so that the map never grows.
 const HEADERS: usize = 12;
 
 /// What an attempt delivers.
@@ -72,7 +73,7 @@ impl Request {
         let mut id = [0; EventId::TEXT_LEN];
         let id = HeaderValue::from_str(self.event.encode(&mut id))
             .expect("an event id is ASCII letters, digits and '_'");
-        let mut headers = HeaderMap::with_capacity(HEADERS);
+        let mut headers = HeaderMap::with_capacity(HEADERS + endpoint.extra.len());
         headers.insert(HOST, form.host.clone());
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(USER_AGENT, user_agent.clone());
@@ -85,6 +86,9 @@ impl Request {
         if body.is_empty() {
             // hyper leaves it out, and some servers then wait for a body (411).
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        for (name, value) in &endpoint.extra {
+            headers.append(name, value.clone());
         }
         let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;

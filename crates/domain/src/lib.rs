@@ -1,8 +1,8 @@
 //! The words of Posthaste, and the rules that need nothing but the words.
 //!
-//! Ids, time, deliveries, attempts, retry schedules, secrets, signatures and target URLs. This
-//! crate does no I/O, reads no clock and draws no entropy: callers pass both in. It knows no other
-//! crate of the project, and every other crate knows it.
+//! Ids, time, deliveries, attempts, retry schedules, delivery options, secrets, signatures and
+//! target URLs. This crate does no I/O, reads no clock and draws no entropy: callers pass both in.
+//! It knows no other crate of the project, and every other crate knows it.
 //!
 //! A value that exists is valid: constructors that can fail are `try_new` or `parse`, and fields
 //! with an invariant are private.
@@ -12,6 +12,7 @@ mod api_key;
 mod attempt;
 mod delivery;
 mod ids;
+mod options;
 mod row;
 mod schedule;
 mod secret;
@@ -26,6 +27,10 @@ pub use delivery::{
     DeadLetterCause, DeliveryKey, EventStatus, Owed, OwedAs, Resolution, Settlement, TimerPosition,
 };
 pub use ids::{EndpointId, EventId, IdError, TenantId};
+pub use options::{
+    Bounded, DeliveryOptions, ExtraHeaders, HeaderError, InFlightMax, OptionsChange, OutOfBounds,
+    Part, RatePerS, RetryOption, RetryOptionError, TimeoutMs,
+};
 pub use row::{InstanceId, Lease, Refused, Row, RowChange, RowKey, RowWrite};
 pub use schedule::{RetrySchedule, ScheduleError};
 pub use secret::{SecretError, SigningSecrets, WebhookSecret};

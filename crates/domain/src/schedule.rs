@@ -14,10 +14,6 @@ const DEFAULT_DELAYS_MS: [u64; 5] = [60_000, 120_000, 240_000, 480_000, 960_000]
 const DEFAULT_ATTEMPTS_MAX: u32 = 5;
 /// The default jitter: up to 10 % on top of the delay, so that a retry is never early.
 const DEFAULT_JITTER: f64 = 0.10;
-/// More attempts than this make no sense for a webhook and would make the log a burden.
-const ATTEMPTS_MAX: u32 = 100;
-/// No single delay above 30 days: rows would outlive their meaning.
-const DELAY_MS_MAX: u64 = 30 * 24 * 3_600_000;
 
 /// Why a retry schedule makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
@@ -48,6 +44,11 @@ pub struct RetrySchedule {
 }
 
 impl RetrySchedule {
+    /// More attempts than this make no sense for a webhook and would make the log a burden.
+    pub const ATTEMPTS_MAX: u32 = 100;
+    /// No single delay above 30 days: rows would outlive their meaning.
+    pub const DELAY_MS_MAX: u64 = 30 * 24 * 3_600_000;
+
     /// A schedule: after failure `n` the delay is the `n`-th, or the last one where there are
     /// fewer, plus up to `jitter` (a fraction of the delay).
     ///
@@ -61,13 +62,13 @@ impl RetrySchedule {
         if delays_ms.is_empty() {
             return Err(ScheduleError::Empty);
         }
-        if let Some(&bad) = delays_ms.iter().find(|d| !(1..=DELAY_MS_MAX).contains(*d)) {
+        if let Some(&bad) = delays_ms.iter().find(|d| !(1..=Self::DELAY_MS_MAX).contains(*d)) {
             return Err(ScheduleError::Delay(bad));
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ScheduleError::Jitter(jitter));
         }
-        if !(1..=ATTEMPTS_MAX).contains(&attempts_max) {
+        if !(1..=Self::ATTEMPTS_MAX).contains(&attempts_max) {
             return Err(ScheduleError::Attempts(attempts_max));
         }
         Ok(Self { delays_ms: delays_ms.into(), jitter, attempts_max })
@@ -152,7 +153,7 @@ mod tests {
         /// For all schedules, failures and chances: never early, never beyond the jitter.
         #[test]
         fn a_delay_lies_in_its_window(
-            delays in proptest::collection::vec(1_u64..DELAY_MS_MAX, 1..8),
+            delays in proptest::collection::vec(1_u64..RetrySchedule::DELAY_MS_MAX, 1..8),
             jitter in 0.0_f64..=1.0, failures in 1_u32..20, chance: u64,
         ) {
             let schedule = RetrySchedule::try_new(&delays, jitter, 5).unwrap();

@@ -109,6 +109,7 @@ async fn fill(ledger: &Ledger, count: u64) -> Result<(), PortError> {
             target,
             secret: WebhookSecret::try_new("some-secret").expect("lawful"),
             plan: "standard".into(),
+            options: Arc::default(),
             key: KeyHash::from_bytes([1; 32]),
             at: Timestamp::from_millis(1),
         })

@@ -14,24 +14,30 @@
 //! is ours because the store's own end at its blocks: a block that is whole but in the wrong place,
 //! or a row that this program mangled, is found here.
 //!
+//! A kind that has never changed is of version 1; a tenant has a version 2 besides, see `tenant`.
+//!
 //! Invariant: a released version is never changed and always readable; `tests/fixtures` holds
 //! bytes of each. Input from disk never panics.
 
 mod jobs;
 mod records;
+mod tenant;
 
 pub use jobs::{IdentityRow, JobRow, JobStateRow, OutcomeRow, PayloadMark, Place};
 pub use records::{
-    ClaimRow, CommitRow, EventRow, FreshRow, KeyRow, LogRow, Standing, TenantRow, TimerRow,
-    cause_number, cause_of,
+    ClaimRow, CommitRow, EventRow, FreshRow, KeyRow, LogRow, Standing, TimerRow, cause_number,
+    cause_of,
 };
+pub use tenant::TenantRow;
 
 use bincode::config::{Configuration, Limit};
 use bincode::{Decode, Encode, decode_from_slice, encode_into_std_write};
 use thiserror::Error;
 
-/// The version that is written.
+/// The version that is written, but for what needs a later one.
 const VERSION: u8 = 1;
+/// The version of a tenant's record that has options.
+const VERSION_OF_OPTIONS: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
 /// No record is longer: what claims to be is damaged, and must not make us allocate.
 const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -60,12 +66,47 @@ pub enum CodecError {
 
 /// What can be read as a record: the kinds of this module. A name of ours, so that nobody else
 /// names the library.
-pub trait Decodable: Decode<()> {}
-impl<R: Decode<()>> Decodable for R {}
+pub trait Decodable: Sized {
+    /// Reads what stands between version and checksum, all of it.
+    ///
+    /// # Errors
+    /// [`CodecError`] where this kind has no such version, or the bytes are not its fields.
+    fn read(version: u8, body: &[u8]) -> Result<Self, CodecError>;
+}
 
 /// What can be written as a record: as [`Decodable`].
-pub trait Encodable: Encode {}
-impl<R: Encode> Encodable for R {}
+pub trait Encodable {
+    /// The earliest version that holds it whole.
+    fn version(&self) -> u8;
+
+    /// Writes what stands between version and checksum.
+    fn write(&self, bytes: &mut Vec<u8>);
+}
+
+/// Kinds that have only ever had one version.
+macro_rules! unchanged {
+    ($($kind:ty),+ $(,)?) => {$(
+        impl Decodable for $kind {
+            fn read(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+                if version == VERSION { body_of(body) } else { Err(CodecError::Version(version)) }
+            }
+        }
+
+        impl Encodable for $kind {
+            fn version(&self) -> u8 {
+                VERSION
+            }
+
+            fn write(&self, bytes: &mut Vec<u8>) {
+                write_body(self, bytes);
+            }
+        }
+    )+};
+}
+
+unchanged! {
+    EventRow, FreshRow, TimerRow, ClaimRow, KeyRow, CommitRow, LogRow, JobRow, IdentityRow,
+}
 
 /// A record's bytes.
 ///
@@ -74,11 +115,8 @@ impl<R: Encode> Encodable for R {}
 #[must_use]
 pub fn encode<R: Encodable>(record: &R) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
-    bytes.push(VERSION);
-    // Writing into memory fails only beyond the limit, which no record of ours comes near: the
-    // longest parts (error lines, responses) are cut where they are made.
-    let written = encode_into_std_write(record, &mut bytes, format());
-    assert!(written.is_ok(), "a record of at most {RECORD_BYTES_MAX} bytes can be encoded");
+    bytes.push(record.version());
+    record.write(&mut bytes);
     seal(bytes)
 }
 
@@ -88,11 +126,8 @@ pub fn encode<R: Encodable>(record: &R) -> Vec<u8> {
 /// [`CodecError`] where they are no record of this kind; never panics, never allocates more than a
 /// record may have.
 pub fn decode<R: Decodable>(bytes: &[u8]) -> Result<R, CodecError> {
-    let body = open(bytes)?;
-    match decode_from_slice(body, format()) {
-        Ok((record, used)) if used == body.len() => Ok(record),
-        Ok(_) | Err(_) => Err(CodecError::Fields),
-    }
+    let (version, body) = open(bytes)?;
+    R::read(version, body)
 }
 
 /// Bytes that are no record (a payload, a setting), as they are on disk.
@@ -109,7 +144,24 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
 /// # Errors
 /// As [`decode`], without [`CodecError::Fields`].
 pub fn unframe(bytes: &[u8]) -> Result<&[u8], CodecError> {
-    open(bytes)
+    match open(bytes)? {
+        (VERSION, payload) => Ok(payload),
+        (unknown, _) => Err(CodecError::Version(unknown)),
+    }
+}
+
+fn write_body<R: Encode>(record: &R, bytes: &mut Vec<u8>) {
+    // Writing into memory fails only beyond the limit, which no record of ours comes near: the
+    // longest parts (error lines, responses) are cut where they are made.
+    let written = encode_into_std_write(record, bytes, format());
+    assert!(written.is_ok(), "a record of at most {RECORD_BYTES_MAX} bytes can be encoded");
+}
+
+fn body_of<R: Decode<()>>(body: &[u8]) -> Result<R, CodecError> {
+    match decode_from_slice(body, format()) {
+        Ok((record, used)) if used == body.len() => Ok(record),
+        Ok(_) | Err(_) => Err(CodecError::Fields),
+    }
 }
 
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -118,13 +170,14 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn open(bytes: &[u8]) -> Result<&[u8], CodecError> {
+/// The version, and what stands between it and the checksum.
+fn open(bytes: &[u8]) -> Result<(u8, &[u8]), CodecError> {
     let (framed, checksum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(CodecError::Short)?;
     let (version, body) = framed.split_first().ok_or(CodecError::Short)?;
     if crc32fast::hash(framed) != u32::from_le_bytes(*checksum) {
         return Err(CodecError::Checksum);
     }
-    if *version == VERSION { Ok(body) } else { Err(CodecError::Version(*version)) }
+    Ok((*version, body))
 }
 
 #[cfg(test)]

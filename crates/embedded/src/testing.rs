@@ -99,6 +99,7 @@ pub(crate) fn new_tenant(id: &str, shard_key: u32) -> NewTenant {
         target: TargetUrl::parse_stored("https://example.com/hook").unwrap(),
         secret: WebhookSecret::try_new("some-secret").unwrap(),
         plan: "standard".into(),
+        options: Arc::default(),
         key: KeyHash::from_bytes([id.as_bytes()[0]; 32]),
         at: Timestamp::from_millis(1),
     }

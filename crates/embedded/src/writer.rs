@@ -74,7 +74,7 @@ pub(crate) enum Operation {
     Purge { events: Vec<(TenantId, EventId)>, at: Timestamp, done: Done<u64> },
     Sweep { now: Timestamp, max: usize, done: Done<u64> },
     CreateTenant { new: Box<NewTenant>, done: Done<Created> },
-    UpdateTenant { id: TenantId, change: TenantChange, done: Done<Option<Arc<TenantRecord>>> },
+    UpdateTenant { id: TenantId, change: Box<TenantChange>, done: Done<Option<Arc<TenantRecord>>> },
     AddKey { id: TenantId, key: KeyHash, at: Timestamp, done: Done<bool> },
     RevokeKey { id: TenantId, key: KeyHash, done: Done<bool> },
     SetSetting { name: String, value: Vec<u8>, done: Done<()> },
@@ -272,7 +272,7 @@ impl Writer {
             Operation::Sweep { now, max, done } => ticket(done, self.sweep(now, max, batch)),
             Operation::CreateTenant { new, done } => ticket(done, self.create_tenant(*new, batch)),
             Operation::UpdateTenant { id, change, done } => {
-                ticket(done, Self::update_tenant(&id, change, batch))
+                ticket(done, Self::update_tenant(&id, *change, batch))
             }
             Operation::AddKey { id, key, at, done } => {
                 ticket(done, Self::add_key(&id, &key, at, batch))

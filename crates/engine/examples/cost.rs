@@ -144,6 +144,9 @@ fn answer(load: &Load, now: Timestamp, deliveries: u64, payload: &Bytes, effect:
         Effect::LoadPayload { delivery, .. } => {
             Input::PayloadLoaded { delivery, payload: Some(payload.clone()) }
         }
+        Effect::ReadOptions { tenant, endpoint } => {
+            Input::OptionsRead { tenant, endpoint, options: Box::default() }
+        }
         Effect::ReadTimers { .. } => Input::TimersRead { owed: Vec::new(), next: None },
         Effect::ReadBacklog { tenant, endpoint, from, max } => {
             let first = u64::try_from(from.as_u128() - event(0).as_u128()).expect("one of ours");

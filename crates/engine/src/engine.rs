@@ -10,8 +10,10 @@
 mod admit;
 mod backlog;
 mod dispatch;
+mod health;
 mod outcome;
 mod overdue;
+mod places;
 mod timers;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -23,6 +25,7 @@ pub(crate) use self::admit::due_of;
 use self::backlog::Backlogs;
 use self::dispatch::Turns;
 use self::overdue::Overdue;
+use self::places::Places;
 use self::timers::Timers;
 use crate::calendar::Calendar;
 use crate::chance::Chance;
@@ -43,6 +46,7 @@ pub struct Engine {
     pub(crate) directory: Directory,
     pub(crate) calendar: Calendar,
     pub(crate) turns: Turns,
+    pub(crate) places: Places,
     /// When holds of endpoints end.
     pub(crate) holds: BTreeSet<(Timestamp, u32)>,
     pub(crate) backlogs: Backlogs,
@@ -52,6 +56,9 @@ pub struct Engine {
     pub(crate) unsettled: VecDeque<Delivery>,
     pub(crate) settle_pause: Pause,
     pub(crate) load_pause: Pause,
+    /// Reads of options under way.
+    pub(crate) options_reads: usize,
+    pub(crate) options_pause: Pause,
     pub(crate) levels: Levels,
     /// Figures that only grow; the levels in it stay 0.
     pub(crate) counted: Stats,
@@ -84,7 +91,19 @@ fn progressing(mut settings: Settings) -> Settings {
     at_least(&mut settings.timers_held_max, two_pages);
     at_least(&mut settings.backlog_read_max, 1);
     at_least(&mut settings.backlog_reads_max, 1);
-    settings.timers_window_ms = settings.timers_window_ms.max(1);
+    at_least(&mut settings.in_flight_first, 1);
+    at_least(&mut settings.in_flight_per_host_max, 1);
+    at_least(&mut settings.in_flight_per_tenant_max, 1);
+    at_least(&mut settings.options_reads_max, 1);
+    settings.slow_percent_max = settings.slow_percent_max.min(100);
+    for millis in [
+        &mut settings.timers_window_ms,
+        &mut settings.slow_ms,
+        &mut settings.breaker_give_up_ms,
+        &mut settings.options_refresh_ms,
+    ] {
+        *millis = (*millis).max(1);
+    }
     settings
 }
 
@@ -95,15 +114,18 @@ impl Engine {
     /// endpoints have fresh deliveries.
     #[must_use]
     pub fn new(settings: Settings, seed: u64) -> Self {
+        let settings = progressing(settings);
+        let directory = Directory::new(settings.in_flight_first);
         Self {
-            settings: progressing(settings),
+            settings,
             chance: Chance::new(seed),
             now: Timestamp::ZERO,
             effects: VecDeque::new(),
             table: Table::new(seed),
-            directory: Directory::default(),
+            directory,
             calendar: Calendar::default(),
             turns: Turns::default(),
+            places: Places::default(),
             holds: BTreeSet::new(),
             backlogs: Backlogs::default(),
             timers: Timers::default(),
@@ -111,6 +133,8 @@ impl Engine {
             unsettled: VecDeque::new(),
             settle_pause: Pause::default(),
             load_pause: Pause::default(),
+            options_reads: 0,
+            options_pause: Pause::default(),
             levels: Levels::default(),
             counted: Stats::default(),
             draining: false,
@@ -140,6 +164,19 @@ impl Engine {
             Input::TimersReadFailed => self.timers_read_failed(),
             Input::PayloadLoaded { delivery, payload } => self.payload_loaded(delivery, payload),
             Input::PayloadLoadFailed { delivery } => self.payload_load_failed(delivery),
+            Input::OptionsRead { tenant, endpoint, options } => {
+                self.options_read(&tenant, endpoint, *options);
+            }
+            Input::OptionsReadFailed { tenant, endpoint } => {
+                if let Some(endpoint) = self.directory.find(&tenant, endpoint) {
+                    self.options_read_failed(endpoint);
+                }
+            }
+            Input::Lift { tenant, endpoint } => {
+                if let Some(endpoint) = self.directory.find(&tenant, endpoint) {
+                    self.lift(endpoint);
+                }
+            }
             Input::Attempted { delivery, attempt } => self.attempted(delivery, attempt),
             Input::Withdrawn { delivery } => self.withdrawn(delivery),
             Input::TenantGone { delivery } => self.tenant_gone(delivery),
@@ -177,7 +214,9 @@ impl Engine {
             unsettled,
             self.calendar.first_due(),
             self.holds.first().map(|(until, _)| *until),
+            self.alarms_wakeup(),
             self.turns_wakeup(),
+            self.options_wakeup(),
             self.backlog_wakeup(),
             self.timers_wakeup(),
         ];
@@ -205,6 +244,8 @@ impl Engine {
             endpoints_behind: self.backlogs.behind as u64,
             endpoints_behind_retries: self.overdue.endpoints.len() as u64,
             endpoints_on_hold: self.holds.len() as u64,
+            endpoints_troubled: self.directory.troubled.len() as u64,
+            slow_in_flight: self.places.slow_in_flight as u64,
             ..self.counted
         }
     }
@@ -215,13 +256,16 @@ impl Engine {
     fn restore_invariants(&mut self) {
         self.give_out_unsettled();
         if !self.draining {
+            self.look_for_slow();
             self.end_holds();
+            self.ring_alarms();
             self.fire_timers();
             self.order_timers_read();
             self.order_backlog_reads();
+            self.order_options_reads();
             self.dispatch();
         }
-        self.directory.release_idle();
+        self.directory.release_idle(self.now);
         if let Err(broken) = self.quick_check() {
             self.observe(broken.invariant, false);
         }
@@ -238,7 +282,14 @@ impl Engine {
     /// Notes that there is room for one more of an endpoint.
     pub(crate) fn note_room(&mut self, endpoint: u32) {
         self.queue_backlog_when_low(endpoint);
-        self.directory.note_idle(endpoint);
+        self.note_idle(endpoint);
+    }
+
+    /// Notes that an endpoint may have nothing left.
+    pub(crate) fn note_idle(&mut self, endpoint: u32) {
+        if let Some(later) = self.directory.note_idle(endpoint, self.now) {
+            self.set_pace_alarm(endpoint, later);
+        }
     }
 
     /// The name of a delivery.
@@ -276,6 +327,11 @@ impl Engine {
                         self.end_backlog_read(endpoint);
                     }
                 }
+                Effect::ReadOptions { tenant, endpoint } => {
+                    if let Some(endpoint) = self.directory.find(&tenant, endpoint) {
+                        self.end_options_read(endpoint);
+                    }
+                }
                 Effect::ReadTimers { .. } => self.timers.read = None,
                 Effect::Settle { .. } => self.effects.push_front(effect),
             }
@@ -293,7 +349,7 @@ impl Engine {
             Place::Loading => self.levels.loading -= 1,
             Place::Waiting | Place::Ready | Place::Settling(_) | Place::Unsettled(_) => return,
         }
-        self.directory[self.table[slot].endpoint].in_flight -= 1;
+        self.leave_flight(self.table[slot].endpoint);
         self.make_ready_again(slot);
     }
 }

@@ -4,10 +4,12 @@
 //! and production counts ([`Stats::invariant_violations`](crate::Stats)). The cheap ones are asked
 //! after every step everywhere; those that look at everything only where somebody asks.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use posthaste_domain::{Owed, OwedAs, TenantId, TimerPosition};
+use posthaste_domain::{EndpointId, Owed, OwedAs, TenantId, TimerPosition};
 
+use crate::directory::{Asking, Rank, Standing};
 use crate::engine::due_of;
 use crate::table::{Lane, NOWHERE, Place};
 use crate::{Effect, Engine};
@@ -29,13 +31,20 @@ pub enum Invariant {
     NoAttemptAfterDrain,
     /// I7: recovery from any crash point rebuilds exactly the unsettled set.
     ExactRecovery,
-    /// I8: no tenant with ready work waits while another gets twice its share.
+    /// I8: no tenant with ready work waits while another gets more than twice what it weighs.
     FairTurns,
+    /// I9: attempts start at the pace that is set for an endpoint, its tenant or its ramp.
+    KeptPace,
+    /// I10: no attempt to an endpoint that is paused or has tripped, one at a time to one that is
+    /// tried.
+    LeftAlone,
+    /// I11: slow endpoints leave places for the others.
+    RoomForTheQuick,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::DurableFirst,
         Self::NothingForgotten,
         Self::NeverEarly,
@@ -44,6 +53,9 @@ impl Invariant {
         Self::NoAttemptAfterDrain,
         Self::ExactRecovery,
         Self::FairTurns,
+        Self::KeptPace,
+        Self::LeftAlone,
+        Self::RoomForTheQuick,
     ];
 
     /// The invariant's number and its promise.
@@ -58,6 +70,9 @@ impl Invariant {
             Self::NoAttemptAfterDrain => "I6: no attempt starts after the drain has begun",
             Self::ExactRecovery => "I7: recovery rebuilds exactly the unsettled set",
             Self::FairTurns => "I8: nobody waits while another gets twice its share",
+            Self::KeptPace => "I9: attempts start at the pace that is set",
+            Self::LeftAlone => "I10: who is shut gets no attempt, who is tried one at a time",
+            Self::RoomForTheQuick => "I11: slow endpoints leave places for the others",
         }
     }
 }
@@ -114,11 +129,18 @@ impl Engine {
         }
     }
 
-    /// Whether a tenant has a delivery in memory that could be given an attempt now, were it not
+    /// Whether the engine knows of an endpoint at the moment. News about others' options is
+    /// ignored: they are asked for when somebody has something for them.
+    #[must_use]
+    pub fn knows(&self, tenant: &TenantId, endpoint: EndpointId) -> bool {
+        self.directory.find(tenant, endpoint).is_some()
+    }
+
+    /// Whether an endpoint has a delivery in memory that could be given an attempt now, were it not
     /// for the caps of the process (I8).
     #[must_use]
-    pub fn could_go(&self, tenant: &TenantId) -> bool {
-        self.directory.endpoints_of(tenant).any(|endpoint| self.could_start(endpoint))
+    pub fn could_go(&self, tenant: &TenantId, endpoint: EndpointId) -> bool {
+        self.directory.find(tenant, endpoint).is_some_and(|endpoint| self.could_start(endpoint))
     }
 
     /// All invariants that can be seen from inside, by looking at everything. For tests and the
@@ -131,6 +153,7 @@ impl Engine {
         self.every_delivery_is_where_it_says()?;
         self.every_endpoint_is_within_its_caps()?;
         self.everybody_who_could_go_has_a_turn()?;
+        self.every_place_is_counted()?;
         self.every_backlog_will_be_read()?;
         let starts = |effect: &Effect| matches!(effect, Effect::Attempt { .. });
         let quiet = !self.draining || !self.effects.iter().any(starts);
@@ -176,7 +199,8 @@ impl Engine {
             let entry = &self.table[slot];
             waiting += 1;
             one_place(matches!(entry.place, Place::Waiting), "in the calendar and elsewhere")?;
-            one_place(due == due_of(entry), "in the calendar at another time")?;
+            one_place(due == entry.since, "in the calendar at another time")?;
+            holds(Invariant::NeverEarly, due >= due_of(entry), "wakes before it is due")?;
             let fired = due > self.now || self.draining;
             holds(Invariant::NothingForgotten, fired, "due and still waiting")?;
         }
@@ -206,7 +230,7 @@ impl Engine {
     }
 
     fn every_endpoint_is_within_its_caps(&self) -> Checked {
-        let mut counts = std::collections::BTreeMap::<u32, [usize; 4]>::new();
+        let mut counts = BTreeMap::<u32, [usize; 4]>::new();
         for (_, entry) in self.table.iter() {
             let count = counts.entry(entry.endpoint).or_default();
             match (&entry.place, entry.lane) {
@@ -233,16 +257,68 @@ impl Engine {
     fn everybody_who_could_go_has_a_turn(&self) -> Checked {
         let fair = |condition, what| holds(Invariant::FairTurns, condition, what);
         for (number, endpoint) in self.directory.iter() {
-            let has_turn = endpoint.on_ring || !self.could_start(number);
-            fair(has_turn || self.draining, "an endpoint could go and has no turn")?;
-            let turns = &self.directory.tenant(endpoint.tenant).turns;
-            let times = turns.iter().filter(|other| **other == number).count();
-            fair(times == usize::from(endpoint.on_ring), "an endpoint's turns")?;
+            let waits = endpoint.standing != Standing::Off || endpoint.crowded;
+            let able = self.is_able(number) && self.pace_end(number).is_none();
+            fair(waits || !able || self.draining, "an endpoint could go and has no turn")?;
+            let listed = self.places.crowded.contains(&(endpoint.in_flight, number));
+            fair(listed == endpoint.crowded, "an endpoint that had as much as was free")?;
+            let stuck = able && endpoint.standing == Standing::Off && endpoint.in_flight == 0;
+            fair(!stuck || self.draining, "an endpoint waits for an end of nothing")?;
+            let tenant = self.directory.tenant(endpoint.tenant);
+            let slow = endpoint.slow || endpoint.standing != Standing::SlowTurns;
+            fair(slow, "a quick endpoint waits with slow ones")?;
+            let times = |turns: &VecDeque<u32>| turns.iter().filter(|it| **it == number).count();
+            let stands = [Standing::Turns, Standing::SlowTurns].map(|it| it == endpoint.standing);
+            let turns = [times(&tenant.turns), times(&tenant.slow_turns)];
+            fair(turns == stands.map(usize::from), "an endpoint's turns")?;
         }
+        let mut queued = 0;
         for (number, tenant) in self.directory.tenants() {
             let times = self.turns.ring.iter().filter(|other| **other == number).count();
-            fair(times == usize::from(tenant.on_ring), "a tenant's turns")?;
-            fair(tenant.on_ring != tenant.turns.is_empty(), "a tenant waits for nothing")?;
+            fair(times == usize::from(tenant.rank == Rank::Quick), "a tenant's turns")?;
+            let slow = self.turns.slow.get(&tenant.stamp) == Some(&number);
+            fair(slow == (tenant.rank == Rank::Slow), "a tenant's turns of slow endpoints")?;
+            let waits = tenant.rank != Rank::Off;
+            fair(waits == tenant.has_turns(), "a tenant waits for nothing")?;
+            let quick = tenant.rank != Rank::Slow || tenant.turns.is_empty();
+            fair(quick, "a quick endpoint waits for slow ones")?;
+            if matches!(tenant.rank, Rank::Quick | Rank::Slow) {
+                queued += u64::from(tenant.quantum);
+            }
+        }
+        fair(queued == self.turns.queued, "attempts that are to come")
+    }
+
+    /// Hosts, tenants and slow endpoints have in flight what their endpoints have, and whoever
+    /// waits for a host waits for something that will come.
+    fn every_place_is_counted(&self) -> Checked {
+        let caps = |condition, what| holds(Invariant::WithinCaps, condition, what);
+        let mut of_tenants = BTreeMap::<u32, [usize; 2]>::new();
+        let mut of_hosts = BTreeMap::<u64, [usize; 3]>::new();
+        let mut slow = 0;
+        for (_, it) in self.directory.iter() {
+            let tenant = of_tenants.entry(it.tenant).or_default();
+            let host = of_hosts.entry(self.directory.hosts.name(it.host)).or_default();
+            (tenant[0], host[0]) = (tenant[0] + it.in_flight, host[0] + it.in_flight);
+            let kept = usize::from(it.kept);
+            (tenant[1], host[1]) = (tenant[1] + kept, host[1] + kept);
+            host[2] += usize::from(it.standing == Standing::Host);
+            slow += if it.slow { it.in_flight } else { 0 };
+            let waits = matches!(it.standing, Standing::Turns | Standing::SlowTurns);
+            caps(!it.kept || waits, "a place is kept for who waits for no turn")?;
+        }
+        caps(slow == self.places.slow_in_flight, "in flight of slow endpoints")?;
+        for (number, tenant) in self.directory.tenants() {
+            let says = [tenant.in_flight, tenant.kept];
+            caps(of_tenants.get(&number) == Some(&says), "a tenant's places")?;
+            let kept = tenant.kept == 0 || !matches!(tenant.rank, Rank::Full | Rank::Paced);
+            caps(kept, "places are kept for a tenant that waits")?;
+        }
+        for host in self.directory.hosts.iter() {
+            let says = [host.in_flight, host.kept, host.waiting.len()];
+            caps(of_hosts.get(&host.name()) == Some(&says), "a host's places")?;
+            let full = host.in_flight + host.kept >= self.settings.in_flight_per_host_max;
+            caps(full || host.waiting.is_empty(), "waiting for a host that has a place")?;
         }
         Ok(())
     }
@@ -253,13 +329,22 @@ impl Engine {
         for (number, endpoint) in self.directory.iter() {
             behind += usize::from(endpoint.behind_from.is_some());
             reads += usize::from(endpoint.backlog_read.is_some());
+            let (parked, probing) = (endpoint.parked, endpoint.breaker.is_probing());
+            let low = if parked { 0 } else { self.low_water() };
             let comes = endpoint.in_backlog_queue
                 || endpoint.backlog_read.is_some()
-                || endpoint.parked
-                || endpoint.held_fresh > self.low_water();
+                || (parked && !probing)
+                || endpoint.held_fresh > low;
             read(endpoint.behind_from.is_none() || comes, "behind, and nobody reads on")?;
             let ends = self.holds.contains(&(endpoint.hold_until, number));
-            read(ends || !endpoint.parked, "parked for ever")?;
+            read(ends || endpoint.is_shut() || !parked, "parked for ever")?;
+            let asks = endpoint.refreshing || endpoint.asking != Asking::Not;
+            let left = endpoint.behind_from.is_some() || endpoint.overdue_pass.is_some();
+            let waits = endpoint.has_ready() || left;
+            let waits = endpoint.paused && waits && endpoint.standing == Standing::Off;
+            read(asks || !waits || self.draining, "paused for ever")?;
+            let asks = endpoint.told || endpoint.asking != Asking::Not;
+            read(asks || self.draining, "nobody asks for its options")?;
             let listed = self.overdue.endpoints.contains(&number);
             read(listed == endpoint.overdue_pass.is_some(), "overdue, and not listed")?;
         }

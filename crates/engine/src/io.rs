@@ -6,6 +6,8 @@ use posthaste_domain::{
     Attempt, DeliveryKey, EndpointId, EventId, Owed, Settlement, TenantId, TimerPosition, Timestamp,
 };
 
+use crate::Options;
+
 /// Handle of a delivery that the engine holds; stale handles are recognised and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delivery {
@@ -79,6 +81,33 @@ pub enum Input {
         /// Which delivery.
         delivery: Delivery,
     },
+    /// The answer to [`Effect::ReadOptions`], or news that nobody has asked for: this is how the
+    /// endpoint is to be attempted from now on. An answer must not be older than news that was
+    /// told before it. News about an endpoint that the engine does not know is ignored.
+    OptionsRead {
+        /// Whose.
+        tenant: TenantId,
+        /// Which endpoint.
+        endpoint: EndpointId,
+        /// How it is to be attempted; the defaults where nothing is configured, or the tenant is
+        /// gone.
+        options: Box<Options>,
+    },
+    /// [`Effect::ReadOptions`] failed for now; the engine asks again later.
+    OptionsReadFailed {
+        /// As asked.
+        tenant: TenantId,
+        /// As asked.
+        endpoint: EndpointId,
+    },
+    /// Somebody says that this endpoint is well again: it is taken up at once, slowly. Nothing
+    /// where it is not left alone; a hold that the endpoint itself has asked for goes on.
+    Lift {
+        /// Whose.
+        tenant: TenantId,
+        /// Which endpoint.
+        endpoint: EndpointId,
+    },
     /// An attempt has ended.
     Attempted {
         /// Which delivery.
@@ -144,6 +173,14 @@ pub enum Effect {
         until: Timestamp,
         /// At most this many.
         max: usize,
+    },
+    /// Read how an endpoint is to be attempted. It gets no attempt before the answer. Ordered once
+    /// for an endpoint that becomes known, and again now and then while it is paused or left alone.
+    ReadOptions {
+        /// Whose.
+        tenant: TenantId,
+        /// Which endpoint.
+        endpoint: EndpointId,
     },
     /// Read a payload.
     LoadPayload {

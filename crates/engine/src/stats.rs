@@ -25,6 +25,10 @@ pub struct Stats {
     pub endpoints_behind_retries: u64,
     /// Endpoints that get no attempt until a time that they or we have set.
     pub endpoints_on_hold: u64,
+    /// Endpoints that are paused, left alone, probed, on their ramp or given up.
+    pub endpoints_troubled: u64,
+    /// Attempts in flight of endpoints that are slow.
+    pub slow_in_flight: u64,
 
     /// Attempts started.
     pub attempts: u64,
@@ -34,6 +38,10 @@ pub struct Stats {
     pub retried: u64,
     /// Deliveries settled as dead-lettered.
     pub dead_lettered: u64,
+    /// How often an endpoint has failed so often in a row that it was left alone.
+    pub trips: u64,
+    /// Retries that came too late and were spread over the time after.
+    pub spread: u64,
     /// Attempts that failed by our own fault and were not charged to the delivery.
     pub not_charged: u64,
     /// Outcomes that the store dropped because it knew better.

@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use posthaste_domain::{EventId, Owed, OwedAs, Settlement};
+use posthaste_domain::{EventId, Owed, OwedAs, Settlement, Timestamp};
 use slab::Slab;
 
 use crate::Delivery;
@@ -105,8 +105,9 @@ pub(crate) struct Entry {
     pub(crate) lane: Lane,
     /// How the store holds it, or will once its outcome is settled.
     pub(crate) owed_as: OwedAs,
-    /// Since when it could have been attempted, in Unix milliseconds.
-    pub(crate) ready_at: posthaste_domain::Timestamp,
+    /// Until when it waits (which may be later than its due time), since when it could have been
+    /// attempted, or since when it is in flight.
+    pub(crate) since: Timestamp,
     /// The payload, where it is in memory. Changed by `Engine::set_payload` only, which counts.
     pub(crate) payload: Option<Bytes>,
     /// A later round of the same delivery, to be taken in when the current step is done.

@@ -42,6 +42,7 @@ impl TenantStore for Tenants {
                     secrets: SigningSecrets::new(WebhookSecret::from_entropy(&[7; 32])),
                     plan: "standard".into(),
                     shard_key,
+                    options: Arc::default(),
                     created_at: START,
                     updated_at: START,
                     version: 1,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use posthaste_domain::{KeyHash, SigningSecrets, TargetUrl, TenantId, Timestamp, WebhookSecret};
+use posthaste_domain::{
+    DeliveryOptions, KeyHash, OptionsChange, SigningSecrets, TargetUrl, TenantId, Timestamp,
+    WebhookSecret,
+};
 
 use crate::PortError;
 
@@ -21,6 +24,8 @@ pub struct TenantRecord {
     /// Decides its shard; taken from the target's host at creation and never changed, so that a
     /// delivery has one owner whatever happens to the target.
     pub shard_key: u32,
+    /// How it wants its events delivered, where that is not as the process does it.
+    pub options: Arc<DeliveryOptions>,
     /// Creation time.
     pub created_at: Timestamp,
     /// Time of the last change.
@@ -44,6 +49,8 @@ pub struct NewTenant {
     pub key: KeyHash,
     /// See [`TenantRecord::shard_key`].
     pub shard_key: u32,
+    /// See [`TenantRecord::options`].
+    pub options: Arc<DeliveryOptions>,
     /// When.
     pub at: Timestamp,
 }
@@ -64,6 +71,8 @@ pub struct TenantChange {
     pub target: Option<TargetUrl>,
     /// The new secret, and for how many milliseconds the old one signs beside it.
     pub secret: Option<(WebhookSecret, u64)>,
+    /// What becomes of its options.
+    pub options: OptionsChange,
     /// When.
     pub at: Timestamp,
 }

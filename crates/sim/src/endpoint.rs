@@ -27,12 +27,22 @@ pub enum Behaviour {
     Gone,
     /// Fails always.
     Dead,
-    /// Until calm, wants to be left alone in so many of a thousand cases.
+    /// Answers 200 after so many milliseconds, for ever.
+    Sluggish {
+        /// How long each answer takes.
+        takes_ms: u64,
+    },
+    /// Until calm, has had enough (429) in so many of a thousand cases.
     Throttling {
         /// Of a thousand.
         permille: u64,
-        /// For how long.
-        retry_after_ms: u64,
+        /// For how long it wants to be left alone, where it says so.
+        retry_after_ms: Option<u64>,
+    },
+    /// Until calm, has something against so many of a thousand events (400).
+    Picky {
+        /// Of a thousand.
+        permille: u64,
     },
     /// Until calm, up and down in turn, for so many milliseconds each.
     Flapping {
@@ -53,6 +63,8 @@ pub(crate) struct Fate {
     pub(crate) takes_ms: u64,
     /// What it comes to.
     pub(crate) verdict: Verdict,
+    /// The status of the answer, where there is one.
+    pub(crate) status: Option<u16>,
     /// Whether the endpoint sees the request.
     pub(crate) reaches: bool,
 }
@@ -60,14 +72,18 @@ pub(crate) struct Fate {
 impl Fate {
     const fn failed(takes_ms: u64, class: ErrorClass, reaches: bool) -> Self {
         let verdict = Verdict::Failed { class, retry_after_ms: None };
-        Self { takes_ms, verdict, reaches }
+        let status = match class {
+            ErrorClass::ServerError => Some(500),
+            _ => None,
+        };
+        Self { takes_ms, verdict, status, reaches }
     }
 
     /// A failure that is ours.
     pub(crate) fn not_charged(chance: &mut Chance) -> Self {
         let class = chance.pick(&[ErrorClass::DnsUnavailable, ErrorClass::LocalResource]);
         let verdict = Verdict::NotCharged { class };
-        Self { takes_ms: chance.within((0, 20)), verdict, reaches: false }
+        Self { takes_ms: chance.within((0, 20)), verdict, status: None, reaches: false }
     }
 }
 
@@ -87,7 +103,9 @@ impl Behaviour {
     pub(crate) fn meet(self, attempt: Try, chance: &mut Chance) -> Fate {
         let Try { now, number, before, calm } = attempt;
         let quick = chance.within((1, 50));
-        let delivered = Fate { takes_ms: quick, verdict: Verdict::Delivered, reaches: true };
+        let status = Some(200);
+        let delivered =
+            Fate { takes_ms: quick, verdict: Verdict::Delivered, status, reaches: true };
         let server_error = Fate::failed(quick, ErrorClass::ServerError, true);
         match self {
             Self::Healthy { slowest_ms } => {
@@ -101,12 +119,18 @@ impl Behaviour {
             Self::SilentUntil(until) if now < until => {
                 Fate::failed(ATTEMPT_MS_MAX, ErrorClass::Timeout, true)
             }
-            Self::Gone => Fate { verdict: Verdict::Gone, ..delivered },
+            Self::Gone => Fate { verdict: Verdict::Gone, status: Some(410), ..delivered },
+            Self::Sluggish { takes_ms } => Fate { takes_ms, ..delivered },
             Self::Dead => server_error,
             Self::Throttling { permille, retry_after_ms } if !calm && chance.permille(permille) => {
                 let class = ErrorClass::ClientError;
-                let verdict = Verdict::Failed { class, retry_after_ms: Some(retry_after_ms) };
-                Fate { verdict, ..delivered }
+                let verdict = Verdict::Failed { class, retry_after_ms };
+                Fate { verdict, status: Some(429), ..delivered }
+            }
+            Self::Picky { permille } if !calm && chance.permille(permille) => {
+                let class = ErrorClass::ClientError;
+                let verdict = Verdict::Failed { class, retry_after_ms: None };
+                Fate { verdict, status: Some(400), ..delivered }
             }
             Self::Flapping { half_ms } if !calm && now.as_millis() / half_ms % 2 == 1 => {
                 Fate::failed(quick, ErrorClass::ConnectionClosed, true)
@@ -117,6 +141,7 @@ impl Behaviour {
             | Self::DownUntil(_)
             | Self::SilentUntil(_)
             | Self::Throttling { .. }
+            | Self::Picky { .. }
             | Self::Flapping { .. }
             | Self::Shaky { .. } => delivered,
         }
@@ -126,13 +151,14 @@ impl Behaviour {
     /// that; with this many attempts in a round.
     pub(crate) const fn must_deliver(self, attempts_max: u32) -> Option<bool> {
         match self {
-            Self::Healthy { .. } => Some(true),
+            Self::Healthy { .. } | Self::Sluggish { .. } => Some(true),
             Self::FailsFirst(failures) => Some(failures < attempts_max),
             Self::Gone | Self::Dead => Some(false),
             Self::RecoversAfter(_)
             | Self::DownUntil(_)
             | Self::SilentUntil(_)
             | Self::Throttling { .. }
+            | Self::Picky { .. }
             | Self::Flapping { .. }
             | Self::Shaky { .. } => None,
         }

@@ -37,11 +37,25 @@ pub enum Mutant {
     AttemptTwice,
     /// Orders for all tenants but one wait until that one has nothing in flight.
     FavourOneTenant,
+    /// Failures reach the engine as the event's fault.
+    DeafToFailures,
+    /// The engine does not hear that an endpoint is paused.
+    ForgetPauses,
+    /// The engine hears of rates that are twice as high.
+    FasterRates,
+    /// The engine hears that nobody shares a host.
+    HostsApart,
+    /// Endpoints are lifted although nobody has asked for it.
+    LiftUnasked,
+    /// The engine believes that slow endpoints may have everything.
+    SlowMayHaveAll,
+    /// The engine believes in ramps that are fifty times as steep.
+    SteepRamps,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeCommit,
         Self::ForgetBehind,
         Self::ForgetBacklogAtStart,
@@ -57,6 +71,13 @@ impl Mutant {
         Self::DeafToRetryAfter,
         Self::AttemptTwice,
         Self::FavourOneTenant,
+        Self::DeafToFailures,
+        Self::ForgetPauses,
+        Self::FasterRates,
+        Self::HostsApart,
+        Self::LiftUnasked,
+        Self::SlowMayHaveAll,
+        Self::SteepRamps,
     ];
 
     /// The promise that it breaks first. What is seen of it may be another one's consequence: an
@@ -69,13 +90,16 @@ impl Mutant {
                 Invariant::NothingForgotten
             }
             Self::EarlyTimers | Self::DeafToRetryAfter => Invariant::NeverEarly,
-            Self::HigherCaps => Invariant::WithinCaps,
+            Self::HigherCaps | Self::HostsApart => Invariant::WithinCaps,
             Self::AttemptTwice => Invariant::OnePlace,
             Self::DeafToDrain => Invariant::NoAttemptAfterDrain,
             Self::ForgetBacklogAtStart | Self::LateArrivals | Self::LoseAccepted => {
                 Invariant::ExactRecovery
             }
             Self::FavourOneTenant => Invariant::FairTurns,
+            Self::FasterRates | Self::SteepRamps => Invariant::KeptPace,
+            Self::DeafToFailures | Self::ForgetPauses | Self::LiftUnasked => Invariant::LeftAlone,
+            Self::SlowMayHaveAll => Invariant::RoomForTheQuick,
         }
     }
 
@@ -98,6 +122,13 @@ impl Mutant {
             Self::DeafToRetryAfter => "deaf-to-retry-after",
             Self::AttemptTwice => "attempt-twice",
             Self::FavourOneTenant => "favour-one-tenant",
+            Self::DeafToFailures => "deaf-to-failures",
+            Self::ForgetPauses => "forget-pauses",
+            Self::FasterRates => "faster-rates",
+            Self::HostsApart => "hosts-apart",
+            Self::LiftUnasked => "lift-unasked",
+            Self::SlowMayHaveAll => "slow-may-have-all",
+            Self::SteepRamps => "steep-ramps",
         }
     }
 

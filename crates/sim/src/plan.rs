@@ -4,7 +4,7 @@
 //! faults need two rare things at a time, such as a tiny inbox and a slow store.
 
 use posthaste_domain::{EndpointId, RetrySchedule, TenantId, Timestamp};
-use posthaste_engine::{Backoff, Settings};
+use posthaste_engine::{Backoff, Options, Rate, Settings};
 
 use crate::chance::Chance;
 use crate::endpoint::{ATTEMPT_MS_MAX, Behaviour};
@@ -27,6 +27,10 @@ pub struct Place {
     pub behaviour: Behaviour,
     /// How much more than others it gets, at least 1.
     pub weight: u64,
+    /// How it is to be attempted at first. Its host and its schedule never change.
+    pub options: Options,
+    /// When its tenant is deleted, if it is.
+    pub gone_at: Option<Timestamp>,
 }
 
 /// How the store behaves until calm.
@@ -95,6 +99,12 @@ pub struct Plan {
     pub local_faults: Vec<(Timestamp, Timestamp)>,
     /// How many requeues, retries and purges are asked for until calm.
     pub operations: u64,
+    /// How often somebody changes, pauses, resumes or lifts an endpoint until calm.
+    pub changes: u64,
+    /// When the clock jumps forward by an hour.
+    pub jumps: Vec<Timestamp>,
+    /// Of a thousand facts, how many the engine hears of with a clock that went back.
+    pub back_permille: u64,
     /// Each retry must start within so many milliseconds of its due time, unless its endpoint
     /// wants to be left alone or the process is down; unchecked where memory, caps and faults may
     /// hold it up.
@@ -125,8 +135,12 @@ impl Plan {
             process: draw_process(&mut chance, span),
             local_faults: draw_local_faults(&mut chance, span),
             operations: chance.pick(&[0, 10, 100, 1_000]),
+            changes: chance.pick(&[0, 10, 100]),
+            jumps: draw_jumps(&mut chance, span),
+            back_permille: chance.pick(&[0, 20]),
             late_ms_max: None,
-            check_every: 1,
+            // To look at everything is most of what a long world costs.
+            check_every: chance.pick(&[1, 20, 20]),
             mutant: None,
         }
     }
@@ -151,6 +165,18 @@ fn draw_settings(chance: &mut Chance) -> Settings {
         backlog_reads_max: chance.pick(&[1, 2, 32]),
         not_charged_backoff: Backoff { first_ms: 250, most_ms: chance.pick(&[250, 30_000]) },
         store_backoff: Backoff { first_ms: chance.pick(&[1, 50]), most_ms: 5_000 },
+        in_flight_first: chance.pick(&[1, 4, 16]),
+        in_flight_per_host_max: chance.pick(&[1, 4, 256]),
+        in_flight_per_tenant_max: chance.pick(&[1, 8, 256]),
+        slow_percent_max: chance.pick(&[50, 75]),
+        slow_ms: 1_000,
+        breaker_failures: chance.pick(&[0, 3, 3, 20]),
+        breaker_hold: Backoff { first_ms: 1_000, most_ms: chance.pick(&[1_000, 60_000]) },
+        breaker_give_up_ms: chance.pick(&[60_000, 600_000, 600_000, 3 * 3_600_000]),
+        ramp_first_per_s: chance.pick(&[1, 50]),
+        options_refresh_ms: chance.pick(&[1_000, 10_000]),
+        options_reads_max: chance.pick(&[1, 256]),
+        overdue_spread_ms: chance.pick(&[1, 60_000]),
     }
 }
 
@@ -168,7 +194,7 @@ fn draw_schedule(chance: &mut Chance) -> RetrySchedule {
 
 fn draw_places(chance: &mut Chance, span: u64) -> Vec<Place> {
     let tenants = chance.pick(&[1, 3, 12, 40]);
-    let kinds = chance.pick(&[1, 3, 9]);
+    let kinds = chance.pick(&[1, 3, 11]);
     let mut places = Vec::new();
     for tenant in 0..tenants {
         let name = TenantId::try_new(&format!("tenant-{tenant}")).expect("a lawful name");
@@ -178,11 +204,49 @@ fn draw_places(chance: &mut Chance, span: u64) -> Vec<Place> {
                 endpoint: EndpointId::from_u16(endpoint),
                 behaviour: draw_behaviour(chance, kinds, span),
                 weight: chance.pick(&[1, 1, 1, 20]),
+                options: draw_options(chance),
+                gone_at: None,
             });
         }
     }
+    if chance.permille(200) {
+        // So many that are slow that they would take all places.
+        let takes_ms = chance.pick(&[3_000, ATTEMPT_MS_MAX - 1_000]);
+        for place in places.iter_mut().step_by(2) {
+            place.behaviour = Behaviour::Sluggish { takes_ms };
+        }
+    }
     draw_troubled(chance, &mut places);
+    if tenants > 3 && chance.permille(300) {
+        let gone_at = Some(START.plus_millis(chance.within((0, span))));
+        let tenant = places[places.len() - 1].tenant.clone();
+        let of_tenant = places.iter_mut().filter(|place| place.tenant == tenant);
+        of_tenant.for_each(|place| place.gone_at = gone_at);
+    }
     places
+}
+
+fn draw_options(chance: &mut Chance) -> Options {
+    let rate = |chance: &mut Chance| {
+        let rates = [Rate::per_second(1), Rate::per_second(20), Rate::per_second(3_000)];
+        chance.permille(150).then(|| chance.pick(&rates))
+    };
+    let schedule = chance.permille(100).then(|| draw_schedule(chance));
+    Options {
+        host: chance.pick(&[0, 0, 1, 2]),
+        weight: chance.pick(&[1, 1, 2, 100]),
+        in_flight_max: chance.permille(150).then(|| chance.pick(&[0, 1, 3, 1_000])),
+        rate: rate(chance),
+        tenant_rate: rate(chance),
+        schedule,
+        paused: chance.permille(50),
+        lifted_at: Timestamp::ZERO,
+    }
+}
+
+fn draw_jumps(chance: &mut Chance, span: u64) -> Vec<Timestamp> {
+    let count = chance.pick(&[0, 0, 0, 2]);
+    (0..count).map(|_| START.plus_millis(chance.within((0, span)))).collect()
 }
 
 /// In every world one endpoint fails, one is slow and one recovers, each with a fair share of the
@@ -195,13 +259,18 @@ fn draw_troubled(chance: &mut Chance, places: &mut Vec<Place>) {
             2 => Behaviour::Dead,
             _ => Behaviour::Shaky { permille: 500 },
         },
-        Behaviour::Healthy { slowest_ms: chance.pick(&[5_000, ATTEMPT_MS_MAX]) },
+        match chance.within((0, 2)) {
+            0 => Behaviour::Sluggish { takes_ms: ATTEMPT_MS_MAX - 1_000 },
+            1 => Behaviour::Healthy { slowest_ms: 5_000 },
+            _ => Behaviour::Healthy { slowest_ms: ATTEMPT_MS_MAX },
+        },
         Behaviour::RecoversAfter(chance.within((1, 3))),
     ];
     while places.len() < troubled.len() {
         let (tenant, last) = (places[0].tenant.clone(), places.len());
         let endpoint = EndpointId::from_u16(100 + u16::try_from(last).expect("below three"));
-        places.push(Place { tenant, endpoint, behaviour: troubled[last], weight: 20 });
+        let (behaviour, options) = (troubled[last], draw_options(chance));
+        places.push(Place { tenant, endpoint, behaviour, weight: 20, options, gone_at: None });
     }
     let weights: &[u64] = if places.len() <= 12 { &[5, 20] } else { &[20] };
     for (place, behaviour) in places.iter_mut().zip(troubled) {
@@ -219,11 +288,19 @@ fn draw_behaviour(chance: &mut Chance, kinds: u64, span: u64) -> Behaviour {
         3 => Behaviour::SilentUntil(later(chance)),
         4 => Behaviour::Throttling {
             permille: chance.pick(&[100, 900]),
-            retry_after_ms: chance.pick(&[0, 1_000, 30_000, 600_000]),
+            retry_after_ms: chance.pick(&[
+                None,
+                Some(0),
+                Some(1_000),
+                Some(30_000),
+                Some(3_600_000),
+            ]),
         },
         5 => Behaviour::Flapping { half_ms: chance.pick(&[1_000, 60_000, 900_000]) },
         6 => Behaviour::Gone,
         7 => Behaviour::Dead,
+        8 => Behaviour::Picky { permille: chance.pick(&[50, 900]) },
+        9 => Behaviour::Sluggish { takes_ms: ATTEMPT_MS_MAX - 1_000 },
         _ => Behaviour::Shaky { permille: chance.pick(&[50, 500]) },
     }
 }

@@ -12,6 +12,7 @@ use posthaste_domain::{
 use posthaste_engine::{Delivery, Engine, Input};
 
 use crate::store::Answer;
+use crate::world::isolation::Isolation;
 
 /// An endpoint's name.
 pub(crate) type Site = (TenantId, EndpointId);
@@ -47,6 +48,10 @@ pub(crate) enum Happening {
     Reach { life: u64, survives: bool, key: DeliveryKey, round: u32, number: u32 },
     /// An attempt has ended.
     End { life: u64, delivery: Delivery, key: DeliveryKey, attempt: Attempt },
+    /// Somebody changes, pauses, resumes or lifts an endpoint.
+    Change,
+    /// The clock jumps forward.
+    Jump,
     /// Nothing fails from now on but what fails for ever.
     Calm,
 }
@@ -57,6 +62,7 @@ pub(crate) enum Read {
     Backlog { site: Site, from: EventId, max: usize },
     Timers { from: TimerPosition, until: Timestamp, max: usize },
     Payload { delivery: Delivery, key: DeliveryKey },
+    Options { site: Site },
 }
 
 /// Something to be written.
@@ -153,14 +159,20 @@ pub(crate) struct Process {
     pub(crate) waiting: Vec<Op>,
     pub(crate) batch: Option<Batch>,
     /// Requests under way, by delivery.
-    pub(crate) flights: BTreeMap<DeliveryKey, Delivery>,
+    pub(crate) flights: BTreeMap<DeliveryKey, u64>,
     pub(crate) flights_of: BTreeMap<Site, usize>,
     /// Attempts that were begun and whose outcome is not known to be durable.
     pub(crate) register: BTreeMap<DeliveryKey, (u32, u32)>,
     pub(crate) holds: BTreeMap<Site, Hold>,
-    /// Tenants that could have been given an attempt ever since the turn before, each with the
-    /// turns that others were given since its own last one.
-    pub(crate) queued: BTreeMap<TenantId, BTreeMap<TenantId, u64>>,
+    /// Endpoints that could have been given an attempt ever since the turn before, each with the
+    /// turns that other tenants were given since its own tenant's last one.
+    pub(crate) queued: BTreeMap<Site, BTreeMap<TenantId, u64>>,
+    /// What must come of what the engine has been told of endpoints.
+    pub(crate) isolation: Isolation,
+    /// Whose the attempts are that have ended, until the engine hears of it.
+    pub(crate) landed: BTreeMap<Delivery, Site>,
+    /// The time at which the engine last heard something.
+    pub(crate) told_at: Timestamp,
     /// Deliveries whose payload has come in this turn: if their attempt is ordered now, it goes on
     /// with the turn that was given when the reading was ordered.
     pub(crate) loaded: BTreeSet<Delivery>,
@@ -190,6 +202,9 @@ impl Process {
             register: BTreeMap::new(),
             holds: BTreeMap::new(),
             queued: BTreeMap::new(),
+            isolation: Isolation::default(),
+            landed: BTreeMap::new(),
+            told_at: Timestamp::ZERO,
             loaded: BTreeSet::new(),
             set_aside: VecDeque::new(),
             told: BTreeMap::new(),
@@ -200,9 +215,9 @@ impl Process {
         }
     }
 
-    /// Whether a tenant could be given an attempt, or has one that an unfair driver holds back.
-    pub(crate) fn could_go(&self, tenant: &TenantId) -> bool {
-        self.engine.could_go(tenant)
+    /// Whether an endpoint could be given an attempt, or has one that an unfair driver holds back.
+    pub(crate) fn could_go(&self, (tenant, endpoint): &Site) -> bool {
+        self.engine.could_go(tenant, *endpoint)
             || self.set_aside.iter().any(|order| order.key.tenant == *tenant)
     }
 

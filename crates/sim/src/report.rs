@@ -53,6 +53,16 @@ pub struct Counts {
     pub failed_commits: u64,
     /// Deliveries that the engine left in the store for want of room.
     pub refused: u64,
+    /// Changes of how an endpoint is to be attempted.
+    pub changes: u64,
+    /// Jumps of the clock.
+    pub jumps: u64,
+    /// Endpoints that were left alone, each time.
+    pub trips: u64,
+    /// Retries that came too late and were spread.
+    pub spread: u64,
+    /// Attempts that were not made since the tenant is gone.
+    pub unmade: u64,
     /// Turns of the driver.
     pub turns: u64,
     /// Time in the world, in milliseconds.
@@ -82,6 +92,11 @@ impl AddAssign for Counts {
         self.requeues += other.requeues;
         self.failed_commits += other.failed_commits;
         self.refused += other.refused;
+        self.changes += other.changes;
+        self.jumps += other.jumps;
+        self.trips += other.trips;
+        self.spread += other.spread;
+        self.unmade += other.unmade;
         self.turns += other.turns;
         self.world_ms += other.world_ms;
     }
@@ -90,7 +105,7 @@ impl AddAssign for Counts {
 impl Counts {
     /// What can happen to a world, and how often it did.
     #[must_use]
-    pub const fn faults(&self) -> [(&'static str, u64); 17] {
+    pub const fn faults(&self) -> [(&'static str, u64); 22] {
         [
             ("failed attempts", self.failed),
             ("slow attempts", self.slow),
@@ -109,6 +124,11 @@ impl Counts {
             ("overtaken", self.overtaken),
             ("poisoned", self.poisoned),
             ("left in the store", self.refused),
+            ("changes", self.changes),
+            ("jumps", self.jumps),
+            ("trips", self.trips),
+            ("spread", self.spread),
+            ("unmade", self.unmade),
         ]
     }
 }
@@ -142,7 +162,7 @@ impl fmt::Display for Counts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     worlds: u64,
-    seen: [u64; 17],
+    seen: [u64; 22],
 }
 
 impl Coverage {

@@ -71,10 +71,17 @@ pub(crate) struct Store {
     /// Delivered marks that are not synced, with the row before.
     unsynced: Vec<(DeliveryKey, Row)>,
     schedule: RetrySchedule,
+    /// Of endpoints that have one of their own.
+    schedules: BTreeMap<(TenantId, EndpointId), RetrySchedule>,
+    /// Tenants that are deleted, and whose driver knows it.
+    pub(crate) gone: BTreeSet<TenantId>,
 }
 
 impl Store {
-    pub(crate) fn new(schedule: RetrySchedule) -> Self {
+    pub(crate) fn new(
+        schedule: RetrySchedule,
+        schedules: BTreeMap<(TenantId, EndpointId), RetrySchedule>,
+    ) -> Self {
         Self {
             rows: BTreeMap::new(),
             fresh: BTreeSet::new(),
@@ -82,7 +89,15 @@ impl Store {
             owed: BTreeMap::new(),
             unsynced: Vec::new(),
             schedule,
+            schedules,
+            gone: BTreeSet::new(),
         }
+    }
+
+    /// When an endpoint's deliveries are tried again.
+    pub(crate) fn schedule(&self, key: &DeliveryKey) -> &RetrySchedule {
+        let own = self.schedules.get(&(key.tenant.clone(), key.endpoint));
+        own.unwrap_or(&self.schedule)
     }
 
     /// Stores a new event.
@@ -123,7 +138,8 @@ impl Store {
         if settlement.interrupted != row.interrupted {
             return Err(format!("interrupted {} times, not as settled", row.interrupted));
         }
-        judge(&self.schedule, settlement)?;
+        let gone = self.gone.contains(&settlement.key.tenant);
+        judge(self.schedule(&settlement.key), settlement, gone)?;
         self.apply(settlement);
         Ok(Answer::Settled)
     }
@@ -337,10 +353,15 @@ fn is_replay(row: &Row, settlement: &Settlement) -> bool {
 }
 
 /// What an attempt must come to, as a reference says it.
-fn judge(schedule: &RetrySchedule, settlement: &Settlement) -> Result<(), String> {
+fn judge(schedule: &RetrySchedule, settlement: &Settlement, gone: bool) -> Result<(), String> {
     let Some(attempt) = &settlement.attempt else {
-        let poison = Resolution::DeadLettered { cause: DeadLetterCause::Poison };
-        let lawful = settlement.resolution == poison && settlement.interrupted >= 3;
+        let lawful = match settlement.resolution {
+            Resolution::DeadLettered { cause: DeadLetterCause::Poison } => {
+                settlement.interrupted >= 3
+            }
+            Resolution::DeadLettered { cause: DeadLetterCause::TenantGone } => gone,
+            _ => false,
+        };
         return if lawful { Ok(()) } else { Err(format!("no attempt: {settlement:?}")) };
     };
     let number = settlement.attempts;

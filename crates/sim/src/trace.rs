@@ -26,7 +26,11 @@ pub(crate) enum Step {
     Load,
     ReadBacklog,
     ReadTimers,
+    ReadOptions,
     Answered,
+    Changed,
+    Jumped,
+    Unmade,
     Calm,
 }
 

@@ -1,6 +1,8 @@
 //! The event loop: what happens next, and what it does to the store and to the process.
 
+mod changes;
 mod driver;
+pub(crate) mod isolation;
 mod judge;
 mod storage;
 
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use posthaste_domain::{DeliveryKey, EventId, Owed, OwedAs, Timestamp};
-use posthaste_engine::{Engine, Input, Invariant, Settings};
+use posthaste_engine::{Engine, Input, Invariant, Options, Settings};
 
 use crate::chance::Chance;
 use crate::mutant::Mutant;
@@ -21,7 +23,7 @@ use crate::trace::{Step, Trace};
 /// A world that goes on for so long after calm owes something for ever.
 const AFTER_CALM_MS_MAX: u64 = 400 * 24 * 3_600_000;
 /// A world in which more happens than this goes round in circles.
-const HAPPENINGS_MAX: u64 = 50_000_000;
+const HAPPENINGS_MAX: u64 = 20_000_000;
 /// How long a process may take to drain.
 const DRAIN_MS_MAX: u64 = 35_000;
 /// Payloads are cut from this many bytes.
@@ -64,6 +66,8 @@ pub(crate) struct World<'plan> {
     to_post: u64,
     payloads: Bytes,
     old_answers: BTreeMap<Site, (Vec<Owed>, bool)>,
+    /// How each place is to be attempted at the moment.
+    options: Vec<Options>,
 }
 
 impl<'plan> World<'plan> {
@@ -77,7 +81,7 @@ impl<'plan> World<'plan> {
             now: START,
             trace: Trace::new(text),
             counts: Counts::default(),
-            store: Store::new(plan.settings.schedule.clone()),
+            store: Store::new(plan.settings.schedule.clone(), changes::schedules(plan)),
             process: None,
             seen: BTreeMap::new(),
             excused: BTreeMap::new(),
@@ -94,6 +98,7 @@ impl<'plan> World<'plan> {
             to_post: plan.deliveries,
             payloads,
             old_answers: BTreeMap::new(),
+            options: plan.places.iter().map(|place| place.options.clone()).collect(),
         };
         world.schedule_all();
         world
@@ -113,6 +118,13 @@ impl<'plan> World<'plan> {
         for _ in 0..self.plan.operations {
             let at = self.chance.within((0, span));
             self.after(at, Happening::Operate);
+        }
+        for _ in 0..self.plan.changes {
+            let at = self.chance.within((0, span));
+            self.after(at, Happening::Change);
+        }
+        for at in &self.plan.jumps {
+            self.after(at.millis_since(START), Happening::Jump);
         }
         self.after(span, Happening::Calm);
     }
@@ -157,18 +169,32 @@ impl<'plan> World<'plan> {
             let Some(((at, _), happening)) = self.happenings.pop_first() else {
                 return Err(format!("nothing happens, and {} are owed", self.store.owed_count()));
             };
-            self.now = at;
+            // What was to happen while the clock jumped happens now.
+            self.now = at.max(self.now);
             self.happened += 1;
             let late = at.millis_since(self.plan.calm_at) > AFTER_CALM_MS_MAX;
             if late || self.happened > HAPPENINGS_MAX {
-                let owed = self.store.owed_count();
-                return Err(format!("{owed} still owed after {} happenings", self.happened));
+                return Err(self.tell_what_is_left());
             }
             self.happen(happening)?;
+        }
+        if let Some(process) = self.process.take() {
+            self.count_life(&process);
         }
         self.counts.recovered = self.recovered.len() as u64;
         self.counts.world_ms = self.now.millis_since(START);
         self.judge_everything()
+    }
+
+    fn tell_what_is_left(&self) -> Wrong {
+        let (owed, happened) = (self.store.owed_count(), self.happened);
+        let first = self.store.all_owed().next();
+        let engine = self.process.as_ref().map(|process| &process.engine);
+        let (troubled, stats) = engine.map(|it| (it.troubled(3), it.stats())).unwrap_or_default();
+        format!(
+            "{owed} still owed after {happened} happenings, the first {first:?}; \
+             {troubled:?} {stats:?}"
+        )
     }
 
     fn is_done(&self) -> bool {
@@ -198,6 +224,8 @@ impl<'plan> World<'plan> {
             Happening::Give { input, .. } => self.give(input),
             Happening::Reach { key, round, number, .. } => return self.reach(key, round, number),
             Happening::End { delivery, key, attempt, .. } => self.end(delivery, &key, attempt),
+            Happening::Change => self.change_options(),
+            Happening::Jump => self.jump(),
             Happening::Calm => self.calm(),
         }
         Ok(())
@@ -224,6 +252,8 @@ impl<'plan> World<'plan> {
             | Happening::Operate
             | Happening::Retry { .. }
             | Happening::Start
+            | Happening::Change
+            | Happening::Jump
             | Happening::Calm => false,
         }
     }
@@ -236,6 +266,7 @@ impl<'plan> World<'plan> {
         }
         // The id is made before the event waits for its commit, so ids come in out of order.
         let made_at = self.now.as_millis() - self.chance.within((0, 20));
+        let place = if self.is_gone(place) { 0 } else { place };
         let entropy = u128::from(self.chance.draw());
         let event = EventId::from_parts(Timestamp::from_millis(made_at), entropy);
         let whose = &self.plan.places[place];
@@ -273,6 +304,7 @@ impl<'plan> World<'plan> {
 
     fn calm(&mut self) {
         self.trace.note(self.now, Step::Calm, None, [0, 0]);
+        self.resume_all();
         if self.process.is_none() {
             return;
         }
@@ -330,6 +362,12 @@ impl<'plan> World<'plan> {
             settings.in_flight_max += 1;
             settings.in_flight_per_endpoint_max += 1;
         }
+        if self.is_mutant(Mutant::SlowMayHaveAll) {
+            settings.slow_percent_max = 100;
+        }
+        if self.is_mutant(Mutant::SteepRamps) {
+            settings.ramp_first_per_s *= 50;
+        }
         settings
     }
 
@@ -362,7 +400,7 @@ impl<'plan> World<'plan> {
     fn end_process(&mut self) {
         let Some(process) = self.process.take() else { return };
         self.trace.note(self.now, Step::Crashed, None, [process.register.len() as u64, 0]);
-        self.counts.refused += process.engine.stats().refused;
+        self.count_life(&process);
         for (key, (round, number)) in &process.register {
             let row = &self.store.rows.get(key);
             let uncommitted = row.is_some_and(|row| {
@@ -392,6 +430,13 @@ impl<'plan> World<'plan> {
         }
         let down = self.chance.within(self.plan.process.down_ms);
         self.after(down, Happening::Start);
+    }
+
+    fn count_life(&mut self, process: &Process) {
+        let stats = process.engine.stats();
+        self.counts.refused += stats.refused;
+        self.counts.trips += stats.trips;
+        self.counts.spread += stats.spread;
     }
 
     fn drain(&mut self) {

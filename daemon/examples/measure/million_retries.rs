@@ -169,6 +169,7 @@ async fn fill(
             target,
             secret: WebhookSecret::try_new("some-secret")?,
             plan: "standard".into(),
+            options: Arc::default(),
             key: KeyHash::from_bytes([1; 32]),
             at: Timestamp::from_millis(begin),
         })

@@ -22,6 +22,12 @@ const DESCRIPTORS_OWN: usize = 1_024;
 /// Admin connections: a scraper or two, a health check, a person.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
+/// How often the wishes of a tenant are read again whose endpoint is paused or left alone, in
+/// milliseconds.
+const OPTIONS_MS: u64 = 1_000;
+/// The same in AWS mode.
+const OPTIONS_MS_AWS: u64 = 10_000;
+
 /// How many shards there are.
 #[must_use]
 pub fn shard_count(engine: &sending::Engine) -> u32 {
@@ -96,7 +102,7 @@ pub(super) fn ledger(config: &Config, accept_loss: bool) -> posthaste_embedded::
 }
 
 pub(super) fn engine(config: &Config, shards: u32) -> posthaste_engine::Settings {
-    let (delivery, engine) = (&config.delivery, &config.engine);
+    let Config { delivery, engine, isolation, .. } = config;
     let defaults = posthaste_engine::Settings::default();
     let share = |whole| share(whole, shards);
     let in_flight_max = share(delivery.in_flight_max);
@@ -115,7 +121,30 @@ pub(super) fn engine(config: &Config, shards: u32) -> posthaste_engine::Settings
         timers_window_ms: engine.timers_window_ms,
         timers_held_max,
         timers_read_max: defaults.timers_read_max.min(timers_held_max / 2),
+        // A tenant lives in one shard. A host may be that of tenants of several, each of which
+        // counts its own: no shard ever asks another.
+        in_flight_per_host_max: isolation.in_flight_per_host_max,
+        in_flight_per_tenant_max: isolation.in_flight_per_tenant_max,
+        slow_percent_max: isolation.slow_percent_max,
+        slow_ms: isolation.slow_ms,
+        breaker_failures: isolation.breaker.failures,
+        breaker_hold: posthaste_engine::Backoff {
+            first_ms: isolation.breaker.hold_ms,
+            most_ms: isolation.breaker.hold_ms_max,
+        },
+        breaker_give_up_ms: isolation.breaker.give_up_ms,
+        ramp_first_per_s: isolation.breaker.ramp_first_per_s,
+        overdue_spread_ms: isolation.overdue_spread_ms,
+        // A table's row costs money, one of our own disk nothing.
+        options_refresh_ms: if config.aws.enabled { OPTIONS_MS_AWS } else { OPTIONS_MS },
         ..defaults
+    }
+}
+
+pub(super) fn usual(config: &Config) -> shard::Usual {
+    shard::Usual {
+        schedule: config.retry.schedule.clone(),
+        plan_weights: config.isolation.plan_weights.clone(),
     }
 }
 

@@ -78,8 +78,8 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
-fn limits(config: &Config) -> [AtMost; 8] {
-    let Config { delivery, engine, drain, retention, .. } = config;
+fn limits(config: &Config) -> [AtMost; 9] {
+    let Config { delivery, engine, drain, retention, isolation, .. } = config;
     let at_most = |small, large, because| AtMost { small, large, because };
     let in_flight = ("delivery.in-flight-max", wide(delivery.in_flight_max));
     let connections = ("delivery.connections-max", wide(delivery.connections_max));
@@ -105,6 +105,11 @@ fn limits(config: &Config) -> [AtMost; 8] {
         at_most(in_flight, connections, "every attempt needs a connection"),
         at_most(per_endpoint, in_flight, "an endpoint cannot have more than all together"),
         at_most(per_endpoint, held_per_endpoint, "what is in flight is in memory"),
+        at_most(
+            ("isolation.breaker-hold", isolation.breaker.hold_ms),
+            ("isolation.breaker-hold-max", isolation.breaker.hold_ms_max),
+            "it only grows",
+        ),
         at_most(
             idempotency,
             ("retention.delivered", retention.delivered_ms),

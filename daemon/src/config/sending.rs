@@ -110,7 +110,8 @@ impl Delivery {
                 Count::new(1..=100_000),
                 "64",
                 "Attempts at the same time to one endpoint, so that no receiver is overrun. With \
-                 50 ms an answer this is 1,280 a second.",
+                 50 ms an answer this is 1,280 a second. One endpoint never takes more of a \
+                 shard's part of delivery.in-flight-max than it leaves free.",
             ),
             address_policy: AddressPolicy {
                 allow: s.live(

@@ -81,6 +81,8 @@ pub(super) fn config(arguments: &Demo, home: &Home, admin_key: &ApiKey) -> Resul
         ("data.ballast", "0B".to_owned()),
         ("delivery.allow-networks", opened(listen)),
         ("retry.delays", DELAYS.to_owned()),
+        // Its dead endpoints are to use up their attempts within seconds, not to be spared.
+        ("isolation.breaker-failures", "0".to_owned()),
         ("log.level", "warn".to_owned()),
     ];
     let cloud = arguments.aws.iter().flat_map(|address| {

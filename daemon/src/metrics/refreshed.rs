@@ -111,12 +111,14 @@ impl Refreshed {
             ("loading", engine.loading),
             ("in_flight", engine.in_flight),
             ("settling", engine.settling),
+            ("slow_in_flight", engine.slow_in_flight),
         ];
         let endpoints = [
             ("known", engine.endpoints),
             ("behind", engine.endpoints_behind),
             ("behind_retries", engine.endpoints_behind_retries),
             ("on_hold", engine.endpoints_on_hold),
+            ("troubled", engine.endpoints_troubled),
         ];
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let (open, idle) = (wide(client.connections_open), wide(client.connections_idle));

@@ -17,7 +17,7 @@ use tracing::warn;
 use super::Shard;
 
 /// Endpoints whose prepared form is kept; beyond it the cache starts over (10,000 tenants take
-/// about 10 MB).
+/// about 10 MB; 50 MB where each has as many headers of its own as it may).
 const ENDPOINTS_MAX: usize = 20_000;
 
 /// An attempt that the engine ordered.
@@ -43,6 +43,13 @@ enum Made {
 /// Prepared endpoints by tenant, each with the version of the record it was made from.
 #[derive(Default)]
 pub(super) struct Endpoints(HashMap<TenantId, (u64, Rc<Endpoint>), RandomState>);
+
+impl Endpoints {
+    /// The version of a tenant's record that was met last.
+    pub(super) fn version(&self, tenant: &TenantId) -> Option<u64> {
+        self.0.get(tenant).map(|(version, _)| *version)
+    }
+}
 
 impl Shard {
     /// Marks attempts as in flight, then starts them.
@@ -131,7 +138,9 @@ impl Shard {
         if endpoints.0.len() >= ENDPOINTS_MAX {
             endpoints.0.clear();
         }
-        let endpoint = Rc::new(Endpoint::new(&record.target, &record.secrets));
+        self.tell_options(&record);
+        let endpoint = Endpoint::new(&record.target, &record.secrets);
+        let endpoint = Rc::new(endpoint.with_options(&record.options));
         endpoints.0.insert(tenant.clone(), (record.version, Rc::clone(&endpoint)));
         Ok(Some(endpoint))
     }

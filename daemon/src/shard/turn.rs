@@ -44,7 +44,16 @@ impl Shard {
         self.feed(engine, now);
         let mut orders = Orders::default();
         while let Some(effect) = engine.poll_effect() {
-            self.sort(effect, &mut orders);
+            match effect {
+                Effect::ReadOptions { tenant, endpoint } => {
+                    // Nothing is attempted before it is answered, so that it is answered at once
+                    // where the record is in memory.
+                    if let Some(answer) = self.read_options(tenant, endpoint) {
+                        engine.handle(now, answer);
+                    }
+                }
+                other => self.sort(other, &mut orders),
+            }
         }
         self.carry_out(orders);
         engine.next_wakeup()
@@ -76,6 +85,7 @@ impl Shard {
             Effect::ReadTimers { from, until, max } => {
                 self.spawn(|shard| shard.read_timers(from, until, max));
             }
+            Effect::ReadOptions { .. } => unreachable!("it is answered where it is met"),
         }
     }
 
@@ -188,7 +198,7 @@ impl Shard {
     }
 
     /// A store that has failed for good ends the process; anything else is tried again.
-    fn judge(&self, doing: &str, error: &PortError) {
+    pub(super) fn judge(&self, doing: &str, error: &PortError) {
         match error {
             PortError::Permanent(_) => self.fatal.stop(format!("cannot {doing}: {error}")),
             PortError::Transient(_) | PortError::Throttled { .. } | PortError::Full => {

@@ -32,7 +32,8 @@ async fn sigkill_under_load_loses_nothing() {
     println!("kill moments come from seed {seed}");
     let home = Home::new();
     let setup = Setup::default()
-        .with("delivery.in-flight-max", IN_FLIGHT_MAX)
+        // An endpoint alone takes half of its shard's places at most.
+        .with("delivery.in-flight-max", 4 * IN_FLIGHT_MAX)
         .with("delivery.in-flight-per-endpoint-max", IN_FLIGHT_MAX)
         .with("engine.settling-max", SETTLING_MAX);
     // A receiver that takes a moment keeps attempts in flight and a backlog behind them.

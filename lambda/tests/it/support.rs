@@ -62,6 +62,7 @@ impl World {
             target,
             secret: WebhookSecret::try_new(SECRET).expect("a secret"),
             plan: "gold".into(),
+            options: Arc::default(),
             key: world.key.hash(),
             at: now(),
         };

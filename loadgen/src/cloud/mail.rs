@@ -167,6 +167,7 @@ mod tests {
             target: TargetUrl::parse_stored("https://example.com/hook").unwrap(),
             secret: WebhookSecret::try_new("whsec_secret").unwrap(),
             plan: "standard".into(),
+            options: Arc::default(),
             key: KeyHash::from_bytes([1; 32]),
             shard_key: 0,
             at: AT,

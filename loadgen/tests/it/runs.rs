@@ -110,6 +110,7 @@ fn the_system_is_asked_for_what_it_owes() {
             "tenants=[{name = \"down\", sink = {statuses = {500 = 1.0}}}]",
             "system.settings.retry.delays=100ms,1h",
             "system.settings.retry.attempts-max=3",
+            "system.settings.isolation.breaker-failures=0",
             "phases.drain=1s",
         ],
     ]

@@ -77,7 +77,7 @@ async fn without_a_context_every_route_is_shut() {
             shut += usize::from(status == 401);
         }
     }
-    assert_eq!(shut, 28, "14 routes, two keys");
+    assert_eq!(shut, 30, "15 routes, two keys");
     let router = behind(&world, Part::Receiver);
     for path in ["/enable", "/disable"] {
         let line = (&Method::POST, path);

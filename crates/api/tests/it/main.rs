@@ -11,6 +11,7 @@ mod batch;
 mod bodies;
 mod chaos;
 mod dead_letters;
+mod delivery;
 mod docs;
 mod events;
 mod gateway;

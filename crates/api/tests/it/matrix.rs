@@ -28,7 +28,7 @@ const fn row(route: &'static str, body: &'static str, answers: [u16; 3]) -> Row 
 const NEW_TENANT: &str = "{\"tenant_id\":\"new\",\"target_url\":\"https://example.com/\"}";
 const CHANGE: &str = "{\"target_url\":\"https://changed.example.com/\"}";
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     // Events have no tenant in their path: another tenant posts and lists its own.
     row("POST /v1/events", "{}", [201, 201, 403]),
     row("POST /v1/events/batch", "[{}]", [207, 207, 403]),
@@ -38,6 +38,7 @@ const ROWS: [Row; 19] = [
     row("POST /v1/tenants", NEW_TENANT, [403, 403, 201]),
     row("GET /v1/tenants/{tenant_id}", "", [200, 403, 200]),
     row("PATCH /v1/tenants/{tenant_id}", CHANGE, [200, 403, 200]),
+    row("POST /v1/tenants/{tenant_id}/lift", "", [200, 403, 200]),
     row("POST /v1/tenants/{tenant_id}/keys", "", [201, 403, 201]),
     row("GET /v1/tenants/{tenant_id}/keys", "", [200, 403, 200]),
     row("DELETE /v1/tenants/{tenant_id}/keys/{key_id}", "", [200, 403, 200]),
@@ -209,7 +210,7 @@ async fn the_comparison_sees_a_change() {
     let changing = ["PATCH", "DELETE"];
     let rows = ROWS.iter().filter(|row| {
         changing.iter().any(|method| row.route.starts_with(method))
-            || ["/retry", "/requeue", "/purge", "/v1/events"]
+            || ["/retry", "/requeue", "/purge", "/v1/events", "/lift"]
                 .iter()
                 .any(|end| row.route.starts_with("POST") && row.route.ends_with(end))
     });
@@ -221,5 +222,5 @@ async fn the_comparison_sees_a_change() {
         assert_ne!(scene.acme_sees().await, before, "{}", row.route);
         count += 1;
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 7);
 }

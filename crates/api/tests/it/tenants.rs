@@ -171,6 +171,15 @@ async fn a_tenant_is_shown_without_its_secret() {
         "target_url": TARGET,
         "created_at": START.to_rfc3339(),
         "updated_at": START.to_rfc3339(),
+        "delivery": {
+            "timeout_ms": null,
+            "retry": null,
+            "rate_per_s": null,
+            "in_flight_max": null,
+            "headers": [],
+            "paused": false,
+            "lifted_at": null,
+        },
     }});
     for key in [&tenant.key, &world.admin] {
         let answer = world.get("/v1/tenants/acme").key(key).send().await;

@@ -8,14 +8,17 @@
 //! row: a version is a time in milliseconds wherever that is the larger number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use posthaste_domain::{
-    SecretError, SigningSecrets, TargetError, TargetUrl, TenantId, Timestamp, WebhookSecret,
+    DeliveryOptions, SecretError, SigningSecrets, TargetError, TargetUrl, TenantId, Timestamp,
+    WebhookSecret,
 };
 use posthaste_ports::{NewTenant, PortError, TenantChange, TenantRecord};
 use thiserror::Error;
 
+use super::options;
 use crate::item::{Item, text};
 
 /// The names of attributes.
@@ -84,9 +87,12 @@ pub(super) struct Stored {
     secrets: Result<SigningSecrets, TenantRowError>,
     pub(super) plan: Box<str>,
     shard_key: Option<u32>,
+    options: DeliveryOptions,
+    /// What is wrong with the options; deliveries go on without those.
+    pub(super) option_faults: Vec<options::Fault>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    version: u64,
+    pub(super) version: u64,
 }
 
 impl Stored {
@@ -94,12 +100,15 @@ impl Stored {
     pub(super) fn of(id: &TenantId, item: &Item) -> Self {
         let updated_at = updated_at(item);
         let version: u64 = number(item, name::VERSION).unwrap_or(0);
+        let (options, option_faults) = options::read(item);
         Self {
             id: id.clone(),
             target: target(id, item),
             secrets: secrets(id, item),
             plan: text(item, name::PLAN).unwrap_or(PLAN).into(),
             shard_key: number(item, name::SHARD_KEY),
+            options,
+            option_faults,
             created_at: number(item, name::CREATED_AT).map_or(updated_at, Timestamp::from_millis),
             updated_at,
             version: version.max(updated_at.as_millis()),
@@ -119,6 +128,7 @@ impl Stored {
             secrets: self.secrets?,
             plan: self.plan,
             shard_key,
+            options: Arc::new(self.options),
             created_at: self.created_at,
             updated_at: self.updated_at,
             version: self.version,
@@ -143,6 +153,9 @@ impl Stored {
                 Err(_) => SigningSecrets::new(new.clone()),
             });
         }
+        if !change.options.is_nothing() {
+            self.options = self.options.changed(change.options.clone());
+        }
         self.version = self.version.saturating_add(1).max(change.at.as_millis());
         self.updated_at = change.at;
         self.record()
@@ -157,13 +170,14 @@ pub(super) fn created(new: NewTenant) -> TenantRecord {
         secrets: SigningSecrets::new(new.secret),
         plan: new.plan,
         shard_key: new.shard_key,
+        options: new.options,
         created_at: new.at,
         updated_at: new.at,
         version: new.at.as_millis(),
     }
 }
 
-/// The attributes of a record, its key aside.
+/// The attributes of a record, its key and its options aside.
 pub(super) fn attributes(record: &TenantRecord) -> Vec<(&'static str, Value)> {
     let secrets = &record.secrets;
     vec![
@@ -236,6 +250,8 @@ pub(super) fn number<T: std::str::FromStr>(item: &Item, name: &str) -> Option<T>
 
 #[cfg(test)]
 mod tests {
+    use posthaste_domain::OptionsChange;
+
     use super::*;
 
     fn item(attributes: &[(&str, Value)]) -> Item {
@@ -270,6 +286,7 @@ mod tests {
             ),
             plan: "gold".into(),
             shard_key: u32::MAX,
+            options: Arc::default(),
             created_at: Timestamp::from_millis(1_700_000_000_001),
             updated_at: at,
             version: at.as_millis() + 7,
@@ -335,7 +352,7 @@ mod tests {
         let secret = Some((WebhookSecret::try_new("new-secret").unwrap(), 1_000));
         let target = Some(TargetUrl::parse_stored(TARGET).unwrap());
         let row = item(&[(name::TARGET, text("nonsense"))]);
-        let change = TenantChange { target, secret, at };
+        let change = TenantChange { target, secret, options: OptionsChange::NOTHING, at };
         let mended = Stored::of(&acme(), &row).changed(&change).unwrap();
         assert!(mended.secrets.previous().is_empty());
         let half = TenantChange { secret: None, ..change };

@@ -205,6 +205,7 @@ pub(crate) fn new_tenant(name: &str) -> NewTenant {
         target: TargetUrl::parse_stored("https://example.com/hook").unwrap(),
         secret: WebhookSecret::try_new("whsec_of_a_test").unwrap(),
         plan: "standard".into(),
+        options: Arc::default(),
         key: KeyHash::from_bytes(key),
         shard_key: 7,
         at: START,

@@ -1,7 +1,7 @@
 //! Rows that people and earlier versions wrote: bare keys, rows without the newer attributes,
 //! rows that make no tenant.
 
-use posthaste_domain::{ApiKey, KeyHash, TargetUrl, WebhookSecret};
+use posthaste_domain::{ApiKey, KeyHash, OptionsChange, Part, TargetUrl, TimeoutMs, WebhookSecret};
 use posthaste_ports::{
     Acceptance, EventStore as _, Identity, PortError, TenantChange, TenantStore as _,
 };
@@ -83,7 +83,12 @@ async fn an_older_row_is_a_tenant_and_keeps_what_we_do_not_know() {
     let tenants = &world.stores.tenants;
     let before = tenants.tenant(&globex).await.unwrap().expect("a tenant");
     let target = TargetUrl::parse_stored("https://newer.example.com/in").unwrap();
-    let change = TenantChange { target: Some(target.clone()), secret: None, at: START };
+    let change = TenantChange {
+        target: Some(target.clone()),
+        secret: None,
+        options: OptionsChange::NOTHING,
+        at: START,
+    };
     let after = tenants.update(&globex, change).await.unwrap().expect("a tenant");
     assert_eq!((&after.target, after.shard_key), (&target, before.shard_key));
     assert!(after.version > before.version);
@@ -125,9 +130,40 @@ async fn a_wrong_row_is_a_clear_line_until_it_is_mended() {
         let mended = TenantChange {
             target: Some(TargetUrl::parse_stored("https://example.com/").unwrap()),
             secret: Some((WebhookSecret::try_new("whsec_mended").unwrap(), 0)),
+            options: OptionsChange::NOTHING,
             at: START,
         };
         let mended = world.stores.tenants.update(&id, mended).await.unwrap();
         assert_eq!(world.stores.tenants.tenant(&id).await, Ok(mended));
     }
+}
+
+/// Nonsense in one option costs that option alone, and a change of another leaves it where it is.
+#[tokio::test]
+async fn a_wrong_option_stops_nothing() {
+    let world = World::start().await;
+    let wrong = json!({ "M": { "timeoutMs": { "N": "5" }, "paused": { "BOOL": true },
+        "retry": { "S": "often" }, "futureOption": { "N": "1" } } });
+    let row = json!({ "tenantId": { "S": "globex" }, "targetUrl": { "S": "https://example.com/" },
+        "webhookSecret": { "S": "whsec_older" }, "deliveryOptions": wrong });
+    world.dynamo.put(TENANTS, &row);
+    let globex = new_tenant("globex").id;
+    let tenants = &world.stores.tenants;
+    let read = tenants.tenant(&globex).await.unwrap().expect("a tenant");
+    assert!(read.options.paused);
+    assert_eq!((read.options.timeout, &read.options.retry), (None, &None));
+    let timeout = TimeoutMs::try_new(2_000).unwrap();
+    let options = OptionsChange {
+        timeout: Part::Set(timeout),
+        paused: Part::Reset,
+        ..OptionsChange::NOTHING
+    };
+    let change = TenantChange { target: None, secret: None, options, at: START };
+    let changed = tenants.update(&globex, change).await.unwrap().expect("a tenant");
+    assert_eq!((changed.options.timeout, changed.options.paused), (Some(timeout), false));
+    assert_eq!(tenants.tenant(&globex).await, Ok(Some(changed)));
+    let row = world.dynamo.item(TENANTS, &config_key("globex")).unwrap();
+    let kept = json!({ "timeoutMs": { "N": "2000" }, "retry": { "S": "often" },
+        "futureOption": { "N": "1" } });
+    assert_eq!(row["deliveryOptions"]["M"], kept);
 }

@@ -7,6 +7,7 @@
 
 mod endpoints;
 mod guard;
+mod options;
 mod requests;
 mod resolver;
 mod reuse;

@@ -1,17 +1,16 @@
-//! The records of version 1, and what they are in the words of the domain.
+//! The records of version 1, and what they are in the words of the domain; a tenant's are in
+//! [`super::tenant`].
 //!
 //! Fields are in the order in which they are stored; none may be moved, added or taken away. A
 //! change is a version 2 beside this one. Times are Unix milliseconds.
-
-use std::fmt;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use posthaste_domain::{
     Attempt, DeadLetterCause, DeliveryKey, ErrorClass, EventStatus, Owed, OwedAs, PhaseTimings,
-    SigningSecrets, TargetUrl, TenantId, Timestamp, Verdict, WebhookSecret,
+    Timestamp, Verdict,
 };
-use posthaste_ports::{LoggedAttempt, TenantRecord};
+use posthaste_ports::LoggedAttempt;
 
 use super::CodecError;
 
@@ -207,70 +206,6 @@ pub struct CommitRow {
     pub timers_low: u64,
     /// No row expires earlier than this.
     pub expiry_low: u64,
-}
-
-/// A tenant.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-pub struct TenantRow {
-    target: String,
-    secret: String,
-    /// Older secrets, newest first, with the times at which they end.
-    previous: Vec<(String, u64)>,
-    plan: String,
-    shard_key: u32,
-    created_at: u64,
-    updated_at: u64,
-    version: u64,
-}
-
-impl TenantRow {
-    /// What is stored of a tenant.
-    pub fn of(record: &TenantRecord) -> Self {
-        let older = record.secrets.previous().iter();
-        Self {
-            target: record.target.as_str().to_owned(),
-            secret: record.secrets.current().expose().to_owned(),
-            previous: older
-                .map(|(secret, ends)| (secret.expose().to_owned(), ends.as_millis()))
-                .collect(),
-            plan: record.plan.to_string(),
-            shard_key: record.shard_key,
-            created_at: record.created_at.as_millis(),
-            updated_at: record.updated_at.as_millis(),
-            version: record.version,
-        }
-    }
-
-    /// The tenant, whose id is in the row's key.
-    ///
-    /// # Errors
-    /// [`CodecError::Fields`] where a part is not what a tenant has.
-    pub fn record(self, id: TenantId) -> Result<TenantRecord, CodecError> {
-        let secret = |text: &str| WebhookSecret::try_new(text).map_err(|_| CodecError::Fields);
-        let previous = self
-            .previous
-            .iter()
-            .map(|(text, ends)| Ok((secret(text)?, Timestamp::from_millis(*ends))))
-            .collect::<Result<Vec<_>, CodecError>>()?;
-        Ok(TenantRecord {
-            id,
-            target: TargetUrl::parse_stored(&self.target).map_err(|_| CodecError::Fields)?,
-            secrets: SigningSecrets::from_parts(secret(&self.secret)?, previous),
-            plan: self.plan.into(),
-            shard_key: self.shard_key,
-            created_at: Timestamp::from_millis(self.created_at),
-            updated_at: Timestamp::from_millis(self.updated_at),
-            version: self.version,
-        })
-    }
-}
-
-/// Shows neither the secrets, which the row has in the clear, nor the target, whose path may be
-/// one.
-impl fmt::Debug for TenantRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantRow").field("version", &self.version).finish_non_exhaustive()
-    }
 }
 
 /// What an attempt came to; classes are places in [`ErrorClass::ALL`].

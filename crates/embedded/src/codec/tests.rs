@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use posthaste_domain::{
-    Attempt, DeadLetterCause, DeliveryKey, EndpointId, ErrorClass, EventId, OwedAs, PhaseTimings,
-    Resolution, Settlement, SigningSecrets, TargetUrl, TenantId, Timestamp, Verdict, WebhookSecret,
+    Attempt, DeadLetterCause, DeliveryKey, DeliveryOptions, EndpointId, ErrorClass, EventId,
+    ExtraHeaders, InFlightMax, OwedAs, PhaseTimings, RatePerS, Resolution, RetryOption, Settlement,
+    SigningSecrets, TargetUrl, TenantId, TimeoutMs, Timestamp, Verdict, WebhookSecret,
 };
 use posthaste_ports::{Job, JobState, TenantRecord};
 use proptest::prelude::*;
@@ -44,6 +46,11 @@ fn samples(check: &mut impl Check) {
     let commit = CommitRow { number: 70_000, accepted: 65_000, timers_low: 5, expiry_low: 6 };
     check.record("commit", commit);
     check.record("tenant", TenantRow::of(&tenant()));
+    for (name, options) in option_samples() {
+        let options = Arc::new(options);
+        let record = TenantRecord { options, ..tenant() };
+        check.record(&format!("tenant-{name}"), TenantRow::of(&record));
+    }
     let verdicts = [
         ("delivered", Verdict::Delivered),
         ("gone", Verdict::Gone),
@@ -54,6 +61,24 @@ fn samples(check: &mut impl Check) {
         check.record(&format!("log-{name}"), LogRow::of(1, &attempt(verdict)));
     }
     job_samples(check);
+}
+
+/// Options of a tenant: all of them, and each that is one field on its own.
+fn option_samples() -> [(&'static str, DeliveryOptions); 3] {
+    let headers = [("authorization", "Bearer a-hidden-token"), ("x-team", "blue\tand green")];
+    let all = DeliveryOptions {
+        timeout: Some(TimeoutMs::try_new(1_500).unwrap()),
+        retry: Some(RetryOption::try_new(Some(&[1, 70_000, 86_400_000]), Some(12)).unwrap()),
+        rate: Some(RatePerS::try_new(100_000).unwrap()),
+        in_flight: Some(InFlightMax::try_new(250).unwrap()),
+        headers: ExtraHeaders::try_new(headers).unwrap(),
+        paused: true,
+        lifted_at: Some(Timestamp::from_millis(1_764_000_000_123)),
+    };
+    let attempts = RetryOption::try_new(None, Some(1)).unwrap();
+    let attempts = DeliveryOptions { retry: Some(attempts), ..DeliveryOptions::default() };
+    let paused = DeliveryOptions { paused: true, ..DeliveryOptions::default() };
+    [("options", all), ("attempts", attempts), ("paused", paused)]
 }
 
 /// Jobs in each state, and whose directory they are in.
@@ -142,6 +167,7 @@ fn tenant() -> TenantRecord {
         ),
         plan: "standard".into(),
         shard_key: 0xDEAD_BEEF,
+        options: Arc::default(),
         created_at: Timestamp::from_millis(1),
         updated_at: Timestamp::from_millis(2),
         version: 3,
@@ -157,22 +183,26 @@ fn fixture(version: u8, name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder).join(name).with_extension("bin")
 }
 
-/// For all kinds of records: the committed bytes of version 1 are still read as what they were,
-/// and still what is written.
+/// For all kinds of records and versions: the committed bytes are still read as what they were, and
+/// still what is written.
 #[test]
-fn version_1_is_read_and_written_as_it_was_released() {
-    struct Compare(usize);
+fn every_version_is_read_and_written_as_it_was_released() {
+    #[derive(Default)]
+    struct Compare([usize; 2]);
     impl Check for Compare {
         fn record<R: Decodable + Encodable + PartialEq + Debug>(&mut self, name: &str, record: R) {
-            let bytes = fs::read(fixture(1, name)).expect(name);
+            let version = record.version();
+            let bytes = fs::read(fixture(version, name)).expect(name);
+            assert_eq!(bytes[0], version, "{name}");
             assert_eq!(decode::<R>(&bytes).as_ref(), Ok(&record), "{name}");
             assert_eq!(encode(&record), bytes, "{name}");
-            self.0 += 1;
+            self.0[usize::from(version) - 1] += 1;
         }
     }
-    let mut compared = Compare(0);
+    let mut compared = Compare::default();
     samples(&mut compared);
-    let committed = fs::read_dir(fixture(1, "fresh").parent().unwrap()).unwrap().count();
+    let committed = [VERSION, VERSION_OF_OPTIONS]
+        .map(|version| fs::read_dir(fixture(version, "any").parent().unwrap()).unwrap().count());
     assert_eq!(compared.0, committed, "a fixture that nothing reads");
 }
 
@@ -182,7 +212,7 @@ fn write_fixtures() {
     struct Write;
     impl Check for Write {
         fn record<R: Decodable + Encodable + PartialEq + Debug>(&mut self, name: &str, record: R) {
-            let path = fixture(VERSION, name);
+            let path = fixture(record.version(), name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             if !path.exists() {
                 fs::write(path, encode(&record)).unwrap();
@@ -228,9 +258,12 @@ fn another_version_is_named() {
 
 #[test]
 fn a_tenant_and_an_attempt_come_back_whole() {
-    let record = tenant();
-    let row: TenantRow = decode(&encode(&TenantRow::of(&record))).unwrap();
-    assert_eq!(row.record(record.id.clone()).unwrap(), record);
+    let with = |options| TenantRecord { options: Arc::new(options), ..tenant() };
+    let records = option_samples().map(|(_, options)| with(options));
+    for record in records.into_iter().chain([tenant()]) {
+        let row: TenantRow = decode(&encode(&TenantRow::of(&record))).unwrap();
+        assert_eq!(row.record(record.id.clone()).unwrap(), record);
+    }
     for class in ErrorClass::ALL {
         let attempt = attempt(Verdict::Failed { class, retry_after_ms: None });
         let line: LogRow = decode(&encode(&LogRow::of(8, &attempt))).unwrap();
@@ -243,10 +276,27 @@ fn a_tenant_and_an_attempt_come_back_whole() {
     assert_eq!(cause_of(u8::MAX), None);
 }
 
+/// Options that no version of ours writes are an error, not options.
+#[test]
+fn stored_options_that_are_not_lawful_are_an_error() {
+    let [(_, all), ..] = option_samples();
+    let record = TenantRecord { options: Arc::new(all), ..tenant() };
+    let lawful = encode(&TenantRow::of(&record));
+    // The time-out of 1,500 ms as bincode has it (251, then 16 bits), becomes 476 ms.
+    let at = lawful.windows(3).position(|bytes| bytes == [251, 0xDC, 0x05]).unwrap();
+    let mut bytes = lawful[..lawful.len() - CHECKSUM_LEN].to_vec();
+    bytes[at + 2] = 1;
+    let row: TenantRow = decode(&seal(bytes)).unwrap();
+    assert_eq!(row.record(record.id), Err(CodecError::Fields));
+}
+
 #[test]
 fn debug_shows_no_secret() {
-    let text = format!("{:?}", TenantRow::of(&tenant()));
+    let [(_, all), ..] = option_samples();
+    let record = TenantRecord { options: Arc::new(all), ..tenant() };
+    let text = format!("{:?}", TenantRow::of(&record));
     assert!(text.starts_with("TenantRow") && !text.contains("secret"), "{text}");
+    assert!(!text.contains("hidden"), "{text}");
     assert!(!text.contains("hook"), "{text}");
 }
 
@@ -261,11 +311,16 @@ proptest! {
     /// For all bytes, even with a right checksum: an error or a record, never a panic and never an
     /// allocation that they ask for.
     #[test]
-    fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let mut bytes = vec![VERSION];
+    fn any_bytes_are_survived(
+        version in VERSION..=VERSION_OF_OPTIONS,
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut bytes = vec![version];
         bytes.extend(body);
         let bytes = seal(bytes);
-        let _tried = (decode::<LogRow>(&bytes), decode::<TenantRow>(&bytes));
+        let id = TenantId::try_new("acme").unwrap();
+        let tenant = decode::<TenantRow>(&bytes).and_then(|row| row.record(id));
+        let _tried = (decode::<LogRow>(&bytes), tenant);
         let _tried = (decode::<EventRow>(&bytes), decode::<KeyRow>(&bytes));
         let _tried = (decode::<JobRow>(&bytes), decode::<IdentityRow>(&bytes));
     }

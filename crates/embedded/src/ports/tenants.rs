@@ -36,7 +36,7 @@ impl TenantStore for Ledger {
         id: &TenantId,
         change: TenantChange,
     ) -> Result<Option<Arc<TenantRecord>>, PortError> {
-        let id = id.clone();
+        let (id, change) = (id.clone(), Box::new(change));
         self.ask(|done| Operation::UpdateTenant { id, change, done }).await
     }
 

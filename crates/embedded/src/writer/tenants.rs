@@ -31,6 +31,7 @@ impl Writer {
             secrets: SigningSecrets::new(new.secret),
             plan: new.plan,
             shard_key: new.shard_key,
+            options: new.options,
             created_at: new.at,
             updated_at: new.at,
             version: 1,
@@ -51,6 +52,9 @@ impl Writer {
         }
         if let Some((secret, overlap_ms)) = change.secret {
             record.secrets = record.secrets.rotated(secret, change.at, overlap_ms);
+        }
+        if !change.options.is_nothing() {
+            record.options = Arc::new(record.options.changed(change.options));
         }
         record.updated_at = change.at;
         record.version += 1;

@@ -128,6 +128,7 @@ pub(crate) async fn create(ledger: &Ledger, id: &str) {
         target,
         secret: WebhookSecret::try_new("some-secret").expect("a lawful secret"),
         plan: "standard".into(),
+        options: Arc::default(),
         key: KeyHash::from_bytes([id.as_bytes()[0]; 32]),
         at: Timestamp::from_millis(1),
     };

@@ -116,17 +116,22 @@ impl Engine {
         true
     }
 
-    /// Takes in a delivery that is not due yet, if there is room.
-    pub(super) fn take_waiting(&mut self, endpoint: u32, owed: &mut Owed, due: Timestamp) -> bool {
+    /// Takes in a delivery that waits until its due time or later, if there is room.
+    pub(super) fn take_waiting(
+        &mut self,
+        endpoint: u32,
+        owed: &mut Owed,
+        until: Timestamp,
+    ) -> bool {
         if owed.interrupted >= INTERRUPTIONS_MAX && self.take_ready(endpoint, owed) {
             // It will not be attempted, so there was nothing to wait for.
             return true;
         }
-        if !self.make_room_to_wait(due) {
+        if !self.make_room_to_wait(until) {
             return false;
         }
         let slot = self.hold(endpoint, owed);
-        self.enter_calendar(slot, due);
+        self.enter_calendar(slot, until);
         true
     }
 
@@ -140,7 +145,7 @@ impl Engine {
             interrupted: owed.interrupted,
             lane: Lane::of(owed.owed_as),
             owed_as: owed.owed_as,
-            ready_at: Timestamp::ZERO,
+            since: Timestamp::ZERO,
             payload: None,
             requeued: None,
             place: Place::Waiting,
@@ -156,7 +161,7 @@ impl Engine {
     /// A delivery that is in no place and counts for its lane: its turn can come, or it is set
     /// aside because it was cut off too often.
     pub(super) fn make_ready(&mut self, slot: u32, ready_at: Timestamp) {
-        self.table[slot].ready_at = ready_at;
+        self.table[slot].since = ready_at;
         if self.table[slot].interrupted >= INTERRUPTIONS_MAX {
             let cause = DeadLetterCause::Poison;
             self.settle(slot, Resolution::DeadLettered { cause }, None);
@@ -181,11 +186,12 @@ impl Engine {
         (entry.endpoint, entry.lane)
     }
 
-    /// A delivery that is in no place and counts for no lane waits until it is due.
-    pub(super) fn enter_calendar(&mut self, slot: u32, due: Timestamp) {
+    /// A delivery that is in no place and counts for no lane waits until then.
+    pub(super) fn enter_calendar(&mut self, slot: u32, until: Timestamp) {
         self.table[slot].place = Place::Waiting;
+        self.table[slot].since = until;
         self.table[slot].lane = Lane::Retry;
-        self.calendar.insert(&mut self.table, slot, due);
+        self.calendar.insert(&mut self.table, slot, until);
         self.directory[self.table[slot].endpoint].waiting += 1;
     }
 
@@ -218,8 +224,8 @@ impl Engine {
         let endpoint = entry.endpoint;
         match entry.place {
             Place::Waiting => {
-                let due = due_of(entry);
-                self.calendar.remove(&mut self.table, slot, due);
+                let until = entry.since;
+                self.calendar.remove(&mut self.table, slot, until);
                 self.directory[endpoint].waiting -= 1;
             }
             Place::Ready => {
@@ -239,7 +245,7 @@ impl Engine {
     pub(super) fn drop_slot(&mut self, slot: u32) {
         self.set_payload(slot, None);
         let entry = self.table.remove(slot);
-        self.directory.note_idle(entry.endpoint);
+        self.note_idle(entry.endpoint);
     }
 }
 

@@ -49,6 +49,7 @@ impl Engine {
             read.left_from = earlier(read.left_from, Some(from));
         }
         self.queue_backlog_when_low(endpoint);
+        self.refresh_shut(endpoint);
     }
 
     /// Whether a new arrival must wait its turn in the store.
@@ -62,10 +63,12 @@ impl Engine {
     pub(super) fn queue_backlog_when_low(&mut self, endpoint: u32) {
         let low = self.low_water();
         let known = &mut self.directory[endpoint];
+        // Who is tried to see whether it is well again needs one to try it with.
+        let low = if known.parked { 0 } else { low };
         if known.behind_from.is_some()
             && known.backlog_read.is_none()
             && !known.in_backlog_queue
-            && !known.parked
+            && (!known.parked || known.breaker.is_probing())
             && known.held_fresh <= low
         {
             known.in_backlog_queue = true;
@@ -91,7 +94,7 @@ impl Engine {
             let Some(endpoint) = self.backlogs.queue.pop_front() else { return };
             self.directory[endpoint].in_backlog_queue = false;
             match (self.directory[endpoint].behind_from, self.backlog_room(endpoint)) {
-                (None, _) => self.directory.note_idle(endpoint),
+                (None, _) => self.note_idle(endpoint),
                 (Some(from), Some(room)) => self.order_backlog_read(endpoint, from, room),
                 // Waits on for others to leave room, unless it is its own turn to do so.
                 (Some(_), None) => self.queue_backlog_when_low(endpoint),

@@ -29,7 +29,7 @@ impl Engine {
             self.start_attempt(slot);
             return;
         }
-        self.directory[endpoint].in_flight -= 1;
+        self.leave_flight(endpoint);
         if payload.is_none() {
             // The event is gone from the store, so nothing is owed.
             self.counted.vanished += 1;
@@ -47,7 +47,7 @@ impl Engine {
         self.counted.store_failures += 1;
         let until = self.load_pause.failed(self.now, self.settings.store_backoff);
         let endpoint = self.table[slot].endpoint;
-        self.directory[endpoint].in_flight -= 1;
+        self.leave_flight(endpoint);
         self.set_hold(endpoint, until);
         if !self.make_way(slot) {
             self.make_ready_again(slot);
@@ -70,12 +70,14 @@ impl Engine {
         }
         let endpoint = self.table[slot].endpoint;
         self.levels.in_flight -= 1;
-        self.directory[endpoint].in_flight -= 1;
+        let (started, in_flight) = (self.table[slot].since, self.directory[endpoint].in_flight);
+        self.leave_flight(endpoint);
         if let Verdict::NotCharged { .. } = attempt.verdict {
             self.not_charged(slot, endpoint);
             return;
         }
         self.note_no_local_fault(endpoint);
+        self.note_outcome(endpoint, &attempt, started, in_flight);
         let resolution = self.resolve(slot, &attempt);
         self.settle(slot, resolution, Some(attempt));
         self.join_turns(endpoint);
@@ -108,7 +110,7 @@ impl Engine {
         matches!(self.table[slot].place, Place::InFlight).then(|| {
             self.counted.attempts -= 1;
             self.levels.in_flight -= 1;
-            self.directory[self.table[slot].endpoint].in_flight -= 1;
+            self.leave_flight(self.table[slot].endpoint);
             slot
         })
     }
@@ -135,10 +137,13 @@ impl Engine {
             until
         });
         let failures = self.table[slot].attempts.saturating_add(1);
-        if failures >= self.settings.schedule.attempts_max() {
+        let limits = self.directory[self.table[slot].endpoint].limits.as_ref();
+        let own = limits.and_then(|limits| limits.schedule.as_ref());
+        let schedule = own.unwrap_or(&self.settings.schedule);
+        if failures >= schedule.attempts_max() {
             return Resolution::DeadLettered { cause: DeadLetterCause::AttemptsExhausted };
         }
-        let delay = self.settings.schedule.delay_ms(failures, self.chance.draw());
+        let delay = schedule.delay_ms(failures, self.chance.draw());
         Resolution::Retry { due: ended.plus_millis(delay).max(held_until) }
     }
 

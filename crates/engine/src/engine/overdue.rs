@@ -63,6 +63,7 @@ impl Engine {
         lower(&mut overdue.from, &before);
         overdue.endpoints.insert(endpoint);
         self.directory[endpoint].overdue_pass = Some(overdue.pass);
+        self.refresh_shut(endpoint);
     }
 
     /// Where to look next for what was left, if it is time and somebody has room for it.
@@ -115,14 +116,16 @@ impl Engine {
         let Some(scan) = self.overdue.scan.take() else { return };
         self.overdue.from = scan.left_after;
         let (pass, directory) = (self.overdue.pass, &mut self.directory);
+        let mut idle = Vec::new();
         self.overdue.endpoints.retain(|endpoint| {
             let left = directory[*endpoint].overdue_pass == Some(pass);
             if !left {
                 directory[*endpoint].overdue_pass = None;
-                directory.note_idle(*endpoint);
+                idle.push(*endpoint);
             }
             left
         });
+        idle.into_iter().for_each(|endpoint| self.note_idle(endpoint));
         self.pause_after(scan.pages);
     }
 

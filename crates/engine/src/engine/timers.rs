@@ -5,6 +5,10 @@
 //! ahead of now. Where memory is full, the farthest are forgotten and the horizon goes back to
 //! before them.
 //!
+//! A retry that comes more than a second too late was not there to fire: the process was down, or
+//! its clock jumped. Those are *spread* over as long as they are late, a minute at most, so that
+//! what fell due in an hour does not go out in a second.
+//!
 //! Invariant: an answer is only as new as the order for it. What is settled while a read is under
 //! way is kept in memory as far as the answer can move the horizon, since it may be missing in
 //! the answer; and what the answer still shows as owed although it was settled since is not taken.
@@ -12,10 +16,14 @@
 use posthaste_domain::{DeliveryKey, Owed, OwedAs, TimerPosition, Timestamp};
 
 use super::Engine;
+use super::admit::due_of;
 use crate::Effect;
 use crate::guard::Guard;
 use crate::pause::Pause;
 use crate::table::Lane;
+
+/// What is late by less was held up by the process at work, and goes at once, in milliseconds.
+const OVERDUE_MS_MIN: u64 = 1_000;
 
 /// What is known of the store's timers.
 #[derive(Debug)]
@@ -63,8 +71,13 @@ impl Engine {
     pub(super) fn fire_timers(&mut self) {
         while let Some(slot) = self.calendar.pop_due(&mut self.table, self.now) {
             let entry = &self.table[slot];
-            let (endpoint, due) = (entry.endpoint, super::admit::due_of(entry));
+            let (endpoint, due, until) = (entry.endpoint, due_of(entry), entry.since);
             self.directory[endpoint].waiting -= 1;
+            if let Some(later) = self.spread(due).filter(|_| until == due) {
+                self.counted.spread += 1;
+                self.enter_calendar(slot, later);
+                continue;
+            }
             if self.fits(endpoint, Lane::Retry) {
                 self.join_lane(slot, Lane::Retry);
                 self.make_ready(slot, due);
@@ -75,6 +88,14 @@ impl Engine {
                 self.drop_slot(slot);
             }
         }
+    }
+
+    /// Until when a retry waits that comes too late.
+    fn spread(&mut self, due: Timestamp) -> Option<Timestamp> {
+        let late = self.now.millis_since(due);
+        let most = late.min(self.settings.overdue_spread_ms);
+        (late >= OVERDUE_MS_MIN && most > 0)
+            .then(|| self.now.plus_millis(1 + self.chance.draw() % most))
     }
 
     /// A settled retry that is due again: stays in memory where the horizon covers it. It counts
@@ -104,7 +125,7 @@ impl Engine {
         if due <= self.kept_until() && !self.take_waiting(endpoint, owed, due) {
             self.move_horizon_back(before_millisecond(due));
         }
-        self.directory.note_idle(endpoint);
+        self.note_idle(endpoint);
     }
 
     /// The latest due time that a timer may have and not be found by the next read.
@@ -113,12 +134,19 @@ impl Engine {
         self.timers.horizon.due.max(read.map_or(Timestamp::ZERO, |read| read.until))
     }
 
-    /// Makes room for one that is due at `due` by forgetting one that is due later.
-    pub(super) fn make_room_to_wait(&mut self, due: Timestamp) -> bool {
+    /// Makes room for one that waits until then by forgetting one that waits longer.
+    pub(super) fn make_room_to_wait(&mut self, until: Timestamp) -> bool {
         while self.calendar.len() >= self.settings.timers_held_max {
             match self.calendar.last() {
-                Some((last, slot)) if last > due => {
-                    self.move_horizon_back(before_millisecond(last));
+                Some((last, slot)) if last > until => {
+                    let entry = &self.table[slot];
+                    let (endpoint, due) = (entry.endpoint, due_of(entry));
+                    if due < last {
+                        let key = self.key(slot);
+                        self.mark_overdue(endpoint, key, due);
+                    } else {
+                        self.move_horizon_back(before_millisecond(last));
+                    }
                     self.forget(slot);
                 }
                 _ => return false,
@@ -170,7 +198,9 @@ impl Engine {
         let most = self.settings.timers_held_max - self.settings.timers_read_max;
         while self.calendar.len() > most {
             match self.calendar.last() {
-                Some((due, slot)) if due > self.timers.horizon.due => self.forget(slot),
+                Some((_, slot)) if due_of(&self.table[slot]) > self.timers.horizon.due => {
+                    self.forget(slot);
+                }
                 _ => return false,
             }
         }
@@ -248,10 +278,21 @@ impl Engine {
         match owed.owed_as {
             OwedAs::Timer(due) if due > self.now => {
                 let taken = self.take_waiting(endpoint, &mut owed, due);
-                self.directory.note_idle(endpoint);
+                self.note_idle(endpoint);
                 taken
             }
-            OwedAs::Timer(_) | OwedAs::Fresh => {
+            OwedAs::Timer(due) => {
+                let later = self.spread(due);
+                let spread =
+                    later.is_some_and(|later| self.take_waiting(endpoint, &mut owed, later));
+                if spread {
+                    self.counted.spread += 1;
+                } else {
+                    self.arrive(owed);
+                }
+                true
+            }
+            OwedAs::Fresh => {
                 self.arrive(owed);
                 true
             }

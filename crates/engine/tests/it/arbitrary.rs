@@ -6,7 +6,7 @@ use posthaste_domain::{
     Attempt, DeliveryKey, EndpointId, EventId, Owed, OwedAs, PhaseTimings, TimerPosition,
     Timestamp, Verdict,
 };
-use posthaste_engine::{Delivery, Effect, Engine, Input, Settings};
+use posthaste_engine::{Delivery, Effect, Engine, Input, Options, Rate, Settings};
 use proptest::prelude::*;
 
 use crate::desk::{FAILED, OURS, START, settings, tenant, throttled};
@@ -28,6 +28,9 @@ enum Fact {
     TenantGone(usize),
     Superseded(usize),
     SettleFailed(usize),
+    Options(DeliveryKey, Options),
+    OptionsReadFailed(DeliveryKey),
+    Lift(DeliveryKey),
     Drain,
     Wakeup,
 }
@@ -54,6 +57,26 @@ fn owed() -> impl Strategy<Value = Owed> {
         |(key, (round, attempts), interrupted, owed_as, here)| {
             let payload = here.then(|| Bytes::from("payload"));
             Owed { key, round, attempts, interrupted, owed_as, payload }
+        },
+    )
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let rates = || {
+        let rate = (0_u32..1_000, prop_oneof![0_u64..2_000, Just(u64::MAX)]);
+        prop::option::weighted(0.2, rate.prop_map(|(attempts, per_ms)| Rate::new(attempts, per_ms)))
+    };
+    let counts = (0_u64..3, 0_u32..200, prop::option::of(0_usize..5));
+    (counts, rates(), rates(), prop::bool::weighted(0.2), times()).prop_map(
+        |((host, weight, in_flight_max), rate, tenant_rate, paused, lifted_at)| Options {
+            host,
+            weight,
+            in_flight_max,
+            rate,
+            tenant_rate,
+            schedule: None,
+            paused,
+            lifted_at,
         },
     )
 }
@@ -88,6 +111,9 @@ fn facts() -> impl Strategy<Value = Fact> {
         1 => which().prop_map(Fact::TenantGone),
         1 => which().prop_map(Fact::Superseded),
         2 => which().prop_map(Fact::SettleFailed),
+        8 => (keys(), options()).prop_map(|(key, options)| Fact::Options(key, options)),
+        1 => keys().prop_map(Fact::OptionsReadFailed),
+        1 => keys().prop_map(Fact::Lift),
         1 => Just(Fact::Drain),
         2 => Just(Fact::Wakeup),
     ]
@@ -111,7 +137,9 @@ impl Orders {
                     self.deliveries.push(delivery);
                     self.settlements.push((delivery, settlement));
                 }
-                Effect::ReadBacklog { .. } | Effect::ReadTimers { .. } => {}
+                Effect::ReadBacklog { .. }
+                | Effect::ReadTimers { .. }
+                | Effect::ReadOptions { .. } => {}
             }
         }
     }
@@ -161,6 +189,13 @@ impl Orders {
                 let (delivery, settlement) = self.settlements.iter().rev().nth(at)?.clone();
                 Input::SettleFailed { delivery, settlement }
             }
+            Fact::Options(DeliveryKey { tenant, endpoint, .. }, options) => {
+                Input::OptionsRead { tenant, endpoint, options: Box::new(options) }
+            }
+            Fact::OptionsReadFailed(DeliveryKey { tenant, endpoint, .. }) => {
+                Input::OptionsReadFailed { tenant, endpoint }
+            }
+            Fact::Lift(DeliveryKey { tenant, endpoint, .. }) => Input::Lift { tenant, endpoint },
             Fact::Drain => Input::Drain,
             Fact::Wakeup => return None,
         })
@@ -180,6 +215,12 @@ fn tight() -> impl Strategy<Value = Settings> {
             timers_read_max: page,
             backlog_read_max: page,
             backlog_reads_max: few,
+            in_flight_first: some,
+            in_flight_per_host_max: few,
+            in_flight_per_tenant_max: few,
+            slow_percent_max: page * 50,
+            breaker_failures: u32::try_from(few).expect("few"),
+            options_reads_max: few,
             ..settings()
         }
     })

@@ -9,7 +9,7 @@ use posthaste_domain::{
     Attempt, DeliveryKey, EndpointId, ErrorClass, EventId, Owed, OwedAs, PhaseTimings, Resolution,
     RetrySchedule, Settlement, TenantId, TimerPosition, Timestamp, Verdict,
 };
-use posthaste_engine::{Delivery, Effect, Engine, Input, Settings};
+use posthaste_engine::{Delivery, Effect, Engine, Input, Options, Settings};
 
 /// When every test begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -24,11 +24,12 @@ pub(crate) const fn throttled(retry_after_ms: u64) -> Verdict {
     Verdict::Failed { class: ErrorClass::ClientError, retry_after_ms: Some(retry_after_ms) }
 }
 
-/// Settings with a schedule of 1, 2, 4 … seconds, without jitter, and five attempts.
+/// Settings with a schedule of 1, 2, 4 … seconds, without jitter, and five attempts; endpoints are
+/// taken to stand as many attempts at a time as they may have, and never left alone.
 pub(crate) fn settings() -> Settings {
     let delays = [1, 2, 4, 8, 16].map(|seconds| seconds * 1_000);
     let schedule = RetrySchedule::try_new(&delays, 0.0, 5).expect("lawful");
-    Settings { schedule, ..Settings::default() }
+    Settings { schedule, in_flight_first: 1_024, breaker_failures: 0, ..Settings::default() }
 }
 
 pub(crate) fn tenant(number: u64) -> TenantId {
@@ -57,6 +58,10 @@ pub(crate) struct Desk {
     pub(crate) settled: Vec<Settlement>,
     /// While not none, outcomes are kept here and are not durable.
     pub(crate) unanswered: Option<Vec<(Delivery, Box<Settlement>)>>,
+    /// What endpoints' options are, where they are not the usual ones.
+    pub(crate) options: BTreeMap<(TenantId, EndpointId), Options>,
+    /// How often options have been asked for.
+    pub(crate) asked: usize,
     posted: u128,
 }
 
@@ -69,6 +74,8 @@ impl Desk {
             started: VecDeque::new(),
             settled: Vec::new(),
             unanswered: None,
+            options: BTreeMap::new(),
+            asked: 0,
             posted: 0,
         };
         desk.wake();
@@ -135,6 +142,13 @@ impl Desk {
         self.carry_out();
     }
 
+    /// Changes the options of a tenant's default endpoint, and tells.
+    pub(crate) fn set_options(&mut self, tenant: &TenantId, options: Options) {
+        self.options.insert((tenant.clone(), EndpointId::DEFAULT), options.clone());
+        let (tenant, endpoint) = (tenant.clone(), EndpointId::DEFAULT);
+        self.tell(Input::OptionsRead { tenant, endpoint, options: Box::new(options) });
+    }
+
     fn wake(&mut self) {
         self.engine.on_wakeup(self.now);
         self.carry_out();
@@ -173,6 +187,12 @@ impl Desk {
                 Effect::LoadPayload { delivery, .. } => {
                     let payload = Some(Bytes::from("{}"));
                     self.engine.handle(self.now, Input::PayloadLoaded { delivery, payload });
+                }
+                Effect::ReadOptions { tenant, endpoint } => {
+                    self.asked += 1;
+                    let options = self.options.get(&(tenant.clone(), endpoint));
+                    let options = Box::new(options.cloned().unwrap_or_default());
+                    self.engine.handle(self.now, Input::OptionsRead { tenant, endpoint, options });
                 }
                 Effect::ReadBacklog { tenant, endpoint, from, max } => {
                     let input = self.backlog(tenant, endpoint, from, max);

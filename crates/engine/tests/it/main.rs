@@ -5,6 +5,7 @@ mod desk;
 
 mod arbitrary;
 mod endings;
+mod isolation;
 mod memory;
 mod rounds;
 mod turns;

@@ -99,6 +99,9 @@ fn of_one_that_loads() {
     let (attempts, interrupted, payload) = (0, 0, None);
     let owed = Owed { key, round: 0, attempts, interrupted, owed_as: OwedAs::Fresh, payload };
     engine.handle(START, Input::Arrived(vec![owed.clone()]));
+    let (whose, which) = (tenant(0), EndpointId::DEFAULT);
+    let options = Box::default();
+    engine.handle(START, Input::OptionsRead { tenant: whose, endpoint: which, options });
     let load = std::iter::from_fn(|| engine.poll_effect())
         .find_map(|effect| match effect {
             Effect::LoadPayload { delivery, .. } => Some(delivery),

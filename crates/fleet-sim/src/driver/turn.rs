@@ -61,6 +61,11 @@ impl Shard {
             Effect::ReadTimers { from, until, max } => {
                 self.spawn(|shard| shard.read_timers(from, until, max));
             }
+            // Tenants of this world have no wishes.
+            Effect::ReadOptions { tenant, endpoint } => {
+                let options = Box::default();
+                self.answer(Input::OptionsRead { tenant, endpoint, options });
+            }
         }
     }
 

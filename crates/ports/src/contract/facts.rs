@@ -13,6 +13,8 @@ macro_rules! contract_facts {
                 a_new_target_moves_no_shard
                 an_old_secret_signs_on_for_its_overlap
                 target_and_secret_can_change_at_once
+                each_option_changes_on_its_own
+                options_outlive_other_changes
                 every_change_raises_the_version
                 a_change_of_one_tenant_is_nobody_elses
                 a_key_says_whose_it_is

@@ -1,10 +1,13 @@
 //! Tenants, events and outcomes to check with, and the few steps that most checks begin with.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use posthaste_domain::{
-    Attempt, DeadLetterCause, DeliveryKey, EndpointId, ErrorClass, EventId, EventStatus, KeyHash,
-    Owed, OwedAs, PhaseTimings, Resolution, Settlement, TargetUrl, TenantId, TimerPosition,
-    Timestamp, Verdict, WebhookSecret,
+    Attempt, DeadLetterCause, DeliveryKey, DeliveryOptions, EndpointId, ErrorClass, EventId,
+    EventStatus, ExtraHeaders, InFlightMax, KeyHash, Owed, OwedAs, PhaseTimings, RatePerS,
+    Resolution, RetryOption, Settlement, TargetUrl, TenantId, TimeoutMs, TimerPosition, Timestamp,
+    Verdict, WebhookSecret,
 };
 
 use super::{Fixture, Stores};
@@ -64,9 +67,25 @@ pub(super) fn new_tenant(name: &str) -> NewTenant {
         target: target("example.com"),
         secret: secret(&format!("secret-of-{name}")),
         plan: "standard".into(),
+        options: Arc::default(),
         key: key_hash(&format!("first key of {name}")),
         shard_key: 7,
         at: START,
+    }
+}
+
+/// Options with every part set, and no part as in those of another number.
+pub(super) fn options(number: u32) -> DeliveryOptions {
+    let n = u64::from(number);
+    let header = (format!("x-{number}"), format!("value {number}"));
+    DeliveryOptions {
+        timeout: Some(TimeoutMs::try_new(1_000 + n).expect("lawful")),
+        retry: Some(RetryOption::try_new(Some(&[1 + n, 2, 3]), Some(7)).expect("lawful")),
+        rate: Some(RatePerS::try_new(1 + n).expect("lawful")),
+        in_flight: Some(InFlightMax::try_new(1 + n).expect("lawful")),
+        headers: ExtraHeaders::try_new([header, ("b".into(), "a\tb".into())]).expect("lawful"),
+        paused: number % 2 == 1,
+        lifted_at: Some(after(n)),
     }
 }
 

@@ -1,9 +1,13 @@
 //! Tenants, their keys, and the settings beside them.
 
-use posthaste_domain::{SigningSecrets, Timestamp};
+use std::sync::Arc;
+
+use posthaste_domain::{OptionsChange, Part, SigningSecrets, Timestamp};
 
 use super::Fixture;
-use super::samples::{HOUR, START, after, key_hash, new_tenant, secret, target, tenant_id};
+use super::samples::{
+    HOUR, START, after, key_hash, new_tenant, options, secret, target, tenant_id,
+};
 use crate::{Created, Identity, KeyRecord, NewTenant, TenantChange, TenantRecord};
 
 /// What a fresh tenant's record is, but for its version.
@@ -14,6 +18,7 @@ fn record_of(new: &NewTenant) -> TenantRecord {
         secrets: SigningSecrets::new(new.secret.clone()),
         plan: new.plan.clone(),
         shard_key: new.shard_key,
+        options: Arc::clone(&new.options),
         created_at: new.at,
         updated_at: new.at,
         version: 0,
@@ -21,7 +26,7 @@ fn record_of(new: &NewTenant) -> TenantRecord {
 }
 
 const fn change(at: Timestamp) -> TenantChange {
-    TenantChange { target: None, secret: None, at }
+    TenantChange { target: None, secret: None, options: OptionsChange::NOTHING, at }
 }
 
 impl Fixture {
@@ -63,6 +68,7 @@ pub(super) async fn a_created_tenant_is_as_it_was_given(f: &mut Fixture) {
         target: target("hooks.example.org:8443"),
         plan: "gold".into(),
         shard_key: u32::MAX,
+        options: Arc::new(options(1)),
         ..new_tenant("acme")
     };
     let expected = record_of(&new);
@@ -143,7 +149,7 @@ pub(super) async fn target_and_secret_can_change_at_once(f: &mut Fixture) {
     let both = TenantChange {
         target: Some(target("both.example.com")),
         secret: Some((secret("both-new"), HOUR)),
-        at: after(3),
+        ..change(after(3))
     };
     f.update("acme", both).await.expect("it exists");
     f.later().await;
@@ -151,6 +157,69 @@ pub(super) async fn target_and_secret_can_change_at_once(f: &mut Fixture) {
     let secrets = before.secrets.rotated(secret("both-new"), after(3), HOUR);
     let target = target("both.example.com");
     assert_eq!(record, TenantRecord { target, secrets, updated_at: after(3), ..before });
+}
+
+/// For all options: one that is set or reset is that, and all others stay, through restarts too.
+pub(super) async fn each_option_changes_on_its_own(f: &mut Fixture) {
+    f.create(NewTenant { options: Arc::new(options(1)), ..new_tenant("acme") }).await;
+    let (mut expected, mut version) = f.record("acme").await.expect("it was created");
+    let new = options(2);
+    let nothing = OptionsChange::NOTHING;
+    let changes = [
+        OptionsChange { timeout: Part::Reset, ..nothing.clone() },
+        OptionsChange { timeout: new.timeout.map_or(Part::Reset, Part::Set), ..nothing.clone() },
+        OptionsChange { retry: Part::Reset, ..nothing.clone() },
+        OptionsChange { retry: new.retry.map_or(Part::Reset, Part::Set), ..nothing.clone() },
+        OptionsChange { rate: Part::Reset, ..nothing.clone() },
+        OptionsChange { rate: new.rate.map_or(Part::Reset, Part::Set), ..nothing.clone() },
+        OptionsChange { in_flight: Part::Reset, ..nothing.clone() },
+        OptionsChange {
+            in_flight: new.in_flight.map_or(Part::Reset, Part::Set),
+            ..nothing.clone()
+        },
+        OptionsChange { headers: Part::Reset, ..nothing.clone() },
+        OptionsChange { headers: Part::Set(new.headers), ..nothing.clone() },
+        OptionsChange { paused: Part::Set(new.paused), ..nothing.clone() },
+        OptionsChange { paused: Part::Set(true), ..nothing.clone() },
+        OptionsChange { paused: Part::Reset, ..nothing.clone() },
+        OptionsChange { lifted_at: Part::Set(after(77)), ..nothing.clone() },
+        OptionsChange { lifted_at: Part::Reset, ..nothing },
+        OptionsChange::RESET,
+    ];
+    for (n, change) in (1..).zip(changes) {
+        expected.options = Arc::new(expected.options.changed(change.clone()));
+        expected.updated_at = after(n);
+        let change = TenantChange { options: change, ..self::change(after(n)) };
+        let (updated, newer) = f.update("acme", change).await.expect("it exists");
+        assert_eq!(updated, expected, "change {n}");
+        assert!(newer > version, "change {n}: {newer} is not newer than {version}");
+        f.later().await;
+        assert_eq!(f.record("acme").await, Some((expected.clone(), newer)), "change {n}, later");
+        version = newer;
+    }
+    assert!(expected.options.is_default());
+}
+
+/// A new secret or target leaves the options as they are, and options leave those.
+pub(super) async fn options_outlive_other_changes(f: &mut Fixture) {
+    f.tenant("acme").await;
+    let (mut expected, _) = f.record("acme").await.expect("it was created");
+    let some = Part::Set(options(3).headers);
+    let with_headers = OptionsChange { headers: some, ..OptionsChange::NOTHING };
+    expected.options = Arc::new(expected.options.changed(with_headers.clone()));
+    expected.secrets = expected.secrets.rotated(secret("with-options"), after(2), HOUR);
+    expected.target = target("moved.example.com");
+    expected.updated_at = after(3);
+    let new_secret = Some((secret("with-options"), HOUR));
+    for change in [
+        TenantChange { options: with_headers, ..change(after(1)) },
+        TenantChange { secret: new_secret, ..change(after(2)) },
+        TenantChange { target: Some(target("moved.example.com")), ..change(after(3)) },
+    ] {
+        f.update("acme", change).await.expect("it exists");
+    }
+    f.later().await;
+    assert_eq!(f.record("acme").await.map(|(record, _)| record), Some(expected));
 }
 
 /// For all changes: the version is larger than before.
@@ -175,7 +244,7 @@ pub(super) async fn a_change_of_one_tenant_is_nobody_elses(f: &mut Fixture) {
     let both = TenantChange {
         target: Some(target("mine.example.com")),
         secret: Some((secret("mine-only"), HOUR)),
-        at: after(3),
+        ..change(after(3))
     };
     f.update("acme", both).await.expect("it exists");
     assert!(f.revoke_key("acme", "first key of acme").await);

@@ -30,6 +30,7 @@ impl TenantStore for MemoryStore {
             secrets: SigningSecrets::new(new.secret),
             plan: new.plan,
             shard_key: new.shard_key,
+            options: new.options,
             created_at: new.at,
             updated_at: new.at,
             version: 1,
@@ -57,6 +58,9 @@ impl TenantStore for MemoryStore {
         }
         if let Some((secret, overlap_ms)) = change.secret {
             changed.secrets = changed.secrets.rotated(secret, change.at, overlap_ms);
+        }
+        if !change.options.is_nothing() {
+            changed.options = Arc::new(changed.options.changed(change.options));
         }
         changed.updated_at = change.at;
         changed.version += 1;

@@ -9,6 +9,9 @@ pub(crate) const CAUGHT: &[(Fault, &[&str])] = &[
     (Fault::ShardFollowsTarget, &["tenants::a_created_tenant_is_as_it_was_given"]),
     (Fault::OverlapForgotten, &["tenants::an_old_secret_signs_on_for_its_overlap"]),
     (Fault::SecretHidesTarget, &["tenants::target_and_secret_can_change_at_once"]),
+    (Fault::OptionsForgotten, &["tenants::a_created_tenant_is_as_it_was_given"]),
+    (Fault::OptionsAllOrNone, &["tenants::each_option_changes_on_its_own"]),
+    (Fault::OptionsFollowSecret, &["tenants::options_outlive_other_changes"]),
     (
         Fault::VersionStands,
         &["tenants::a_new_target_moves_no_shard", "tenants::every_change_raises_the_version"],

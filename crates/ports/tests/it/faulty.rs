@@ -41,6 +41,9 @@ pub(crate) enum Fault {
     ShardFollowsTarget,
     OverlapForgotten,
     SecretHidesTarget,
+    OptionsForgotten,
+    OptionsAllOrNone,
+    OptionsFollowSecret,
     VersionStands,
     ChangeHitsNeighbour,
     PlanForgotten,
@@ -143,12 +146,15 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 95] = [
+    pub(crate) const ALL: [Self; 98] = [
         Self::CreateOverwrites,
         Self::UnknownTenantTakesKeys,
         Self::ShardFollowsTarget,
         Self::OverlapForgotten,
         Self::SecretHidesTarget,
+        Self::OptionsForgotten,
+        Self::OptionsAllOrNone,
+        Self::OptionsFollowSecret,
         Self::VersionStands,
         Self::ChangeHitsNeighbour,
         Self::PlanForgotten,

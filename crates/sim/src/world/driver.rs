@@ -37,7 +37,7 @@ impl World<'_> {
     }
 
     /// Hands everything that waits to the engine; says how much that was.
-    fn feed(&self, process: &mut Process) -> u64 {
+    fn feed(&mut self, process: &mut Process) -> u64 {
         let now = self.now;
         let Process { engine, inbox, answers, told, .. } = process;
         let arrived = std::mem::take(&mut inbox.arrived);
@@ -53,10 +53,12 @@ impl World<'_> {
             if let Input::PayloadLoaded { delivery, .. } = &input {
                 process.loaded.insert(*delivery);
             }
+            let input = self.hear(process, input);
+            let now = self.clock(process, now);
             process.engine.handle(now, input);
             // Whoever has to wait for something else, if only for this moment, has lost its place.
             let queued = std::mem::take(&mut process.queued).into_iter();
-            process.queued = queued.filter(|(tenant, _)| process.could_go(tenant)).collect();
+            process.queued = queued.filter(|(site, _)| process.could_go(site)).collect();
         }
         let engine = &mut process.engine;
         if engine.next_wakeup().is_some_and(|at| at <= now) {
@@ -88,6 +90,10 @@ impl World<'_> {
                     self.trace.note(self.now, Step::Load, Some(&key), [0, 0]);
                     judge_turn(&mut process, &key.tenant)?;
                     self.order(Read::Payload { delivery, key });
+                }
+                Effect::ReadOptions { tenant, endpoint } => {
+                    self.trace.note(self.now, Step::ReadOptions, None, [0, 0]);
+                    self.order(Read::Options { site: (tenant, endpoint) });
                 }
                 Effect::ReadBacklog { tenant, endpoint, from, max } => {
                     self.trace.note(self.now, Step::ReadBacklog, None, [max as u64, 0]);
@@ -125,14 +131,15 @@ impl World<'_> {
         Ok(drained)
     }
 
-    /// Notes which tenants could be given an attempt and are not; they wait for others' turns.
+    /// Notes which endpoints could be given an attempt and are not; they wait for others' turns.
     fn note_who_could_go(&self, process: &mut Process) {
         process.loaded.clear();
         for place in &self.plan.places {
-            if process.could_go(&place.tenant) {
-                process.queued.entry(place.tenant.clone()).or_default();
+            let site = (place.tenant.clone(), place.endpoint);
+            if process.could_go(&site) {
+                process.queued.entry(site).or_default();
             } else {
-                process.queued.remove(&place.tenant);
+                process.queued.remove(&site);
             }
         }
     }
@@ -191,11 +198,23 @@ impl World<'_> {
             judge_turn(process, &order.key.tenant)?;
         }
         let Order { delivery, key, round, number, .. } = order;
+        let site = (key.tenant.clone(), key.endpoint);
+        if self.is_gone(self.accepted[&key]) {
+            self.trace.note(self.now, Step::Unmade, Some(&key), [round.into(), number.into()]);
+            self.counts.unmade += 1;
+            self.store.gone.insert(key.tenant);
+            let (life, input) = (process.life, Input::TenantGone { delivery });
+            self.after(1, Happening::Give { life, input });
+            return Ok(());
+        }
+        let flight = process.isolation.start(&site, self.now, &self.plan.settings);
+        let flight = flight.map_err(|(invariant, what)| {
+            format!("{invariant}: {what}: attempt {number} of round {round} of {key:?}")
+        })?;
         self.counts.attempts += 1;
         self.trace.note(self.now, Step::Attempt, Some(&key), [round.into(), number.into()]);
-        let site = (key.tenant.clone(), key.endpoint);
         *process.flights_of.entry(site).or_default() += 1;
-        process.flights.insert(key.clone(), delivery);
+        process.flights.insert(key.clone(), flight);
         process.register.insert(key.clone(), (round, number));
         let fate = self.draw_fate(&key, number);
         self.counts.slow += u64::from(fate.takes_ms >= SLOW_MS);
@@ -214,7 +233,7 @@ impl World<'_> {
             number,
             at: self.now,
             duration_ms: u32::try_from(fate.takes_ms).expect("an attempt ends in time"),
-            status_code: None,
+            status_code: fate.status,
             verdict: fate.verdict,
             error: None,
             response: bytes::Bytes::new(),
@@ -344,7 +363,9 @@ impl World<'_> {
         let Some(process) = &mut self.process else { return };
         self.trace.note(self.now, Step::Attempted, Some(key), [attempt.number.into(), 0]);
         let site = (key.tenant.clone(), key.endpoint);
-        process.flights.remove(key);
+        if let Some(flight) = process.flights.remove(key) {
+            process.isolation.land(&site, flight);
+        }
         if let Some(flights) = process.flights_of.get_mut(&site) {
             *flights -= 1;
         }
@@ -354,7 +375,7 @@ impl World<'_> {
         if let Verdict::Failed { retry_after_ms: Some(wanted), class } = attempt.verdict {
             let until = self.now.plus_millis(wanted);
             let hold = Hold { until, turn: process.turns + 1 };
-            let known = process.holds.entry(site).or_insert(hold);
+            let known = process.holds.entry(site.clone()).or_insert(hold);
             if known.until < until {
                 *known = hold;
             }
@@ -362,6 +383,7 @@ impl World<'_> {
                 attempt.verdict = Verdict::Failed { retry_after_ms: None, class };
             }
         }
+        process.landed.insert(delivery, site);
         process.answers.push_back(Input::Attempted { delivery, attempt });
         let at = self.now.plus_millis(self.chance.within((0, 1)));
         self.wake(at);
@@ -371,11 +393,12 @@ impl World<'_> {
 /// A tenant is given a turn: nobody who has waited ever since may have seen it given three of
 /// them, which would be more than twice its own share (I8).
 fn judge_turn(process: &mut Process, tenant: &TenantId) -> Result<(), Wrong> {
-    process.queued.remove(tenant);
-    for (other, given) in &mut process.queued {
+    process.queued.retain(|(other, _), _| other != tenant);
+    let weight = process.isolation.weight(tenant);
+    for ((other, _), given) in &mut process.queued {
         let turns = given.entry(tenant.clone()).or_default();
         *turns += 1;
-        if *turns > 2 {
+        if *turns > 2 * weight {
             let fair = Invariant::FairTurns;
             return Err(format!("{fair}: {tenant} has had {turns} turns while {other} waits"));
         }

@@ -18,13 +18,14 @@ impl World<'_> {
                 Status::Purged => self.counts.purged += 1,
             }
             self.judge_log(row).map_err(|wrong| format!("{wrong}: {key:?} {row:?}"))?;
-            self.judge_end(row).map_err(|wrong| format!("{wrong}: {key:?} {row:?}"))?;
+            self.judge_end(key, row).map_err(|wrong| format!("{wrong}: {key:?} {row:?}"))?;
             let behaviour = self.plan.places[*place].behaviour;
-            let attempts_max = self.plan.settings.schedule.attempts_max();
+            let attempts_max = self.store.schedule(key).attempts_max();
             let poisoned = row.status == Status::Dead(DeadLetterCause::Poison);
             self.counts.poisoned += u64::from(poisoned);
             let delivered = row.status == Status::Delivered;
-            let must = behaviour.must_deliver(attempts_max).filter(|_| !poisoned);
+            let gone = self.plan.places[*place].gone_at.is_some();
+            let must = behaviour.must_deliver(attempts_max).filter(|_| !poisoned && !gone);
             // A purged one had been dead; that it was delivered first would be seen in its log.
             if must.is_some_and(|must| must != delivered && row.status != Status::Purged) {
                 return Err(format!("{behaviour:?} must not end like this: {key:?} {row:?}"));
@@ -57,7 +58,7 @@ impl World<'_> {
     }
 
     /// The status follows from the last round.
-    fn judge_end(&self, row: &Row) -> Result<(), Wrong> {
+    fn judge_end(&self, key: &DeliveryKey, row: &Row) -> Result<(), Wrong> {
         let last = row.log.last().filter(|last| last.round == row.round);
         let verdict = last.map(|last| last.verdict);
         let exhausted = last.map_or(0, |last| last.number);
@@ -66,10 +67,10 @@ impl World<'_> {
             Status::Dead(DeadLetterCause::Gone) => verdict == Some(Verdict::Gone),
             Status::Dead(DeadLetterCause::AttemptsExhausted) => {
                 matches!(verdict, Some(Verdict::Failed { .. }))
-                    && exhausted == self.plan.settings.schedule.attempts_max()
+                    && exhausted == self.store.schedule(key).attempts_max()
             }
             Status::Dead(DeadLetterCause::Poison) => row.interrupted >= 3,
-            Status::Dead(DeadLetterCause::TenantGone) => false,
+            Status::Dead(DeadLetterCause::TenantGone) => self.store.gone.contains(&key.tenant),
             Status::Purged => verdict != Some(Verdict::Delivered),
             Status::Owed(_) => false,
         };

@@ -212,6 +212,7 @@ impl World<'_> {
                 }
                 Input::TimersRead { owed, next }
             }
+            Read::Options { site } => return self.tell_options(site, fails),
             Read::Payload { delivery, .. } if fails => Input::PayloadLoadFailed { delivery },
             Read::Payload { delivery, key } => {
                 let payload = self.store.rows.get(&key).map(|row| row.payload.clone());

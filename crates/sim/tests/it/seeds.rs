@@ -69,7 +69,7 @@ fn without_faults_everything_is_delivered_once() {
     for seed in 0..4 {
         let mut plan = Plan::draw(seed, 1_000);
         plan.store.fails_permille = 0;
-        plan.operations = 0;
+        (plan.operations, plan.changes) = (0, 0);
         plan.local_faults.clear();
         let never = ProcessPlan {
             crash_every_ms: None,
@@ -78,7 +78,10 @@ fn without_faults_everything_is_delivered_once() {
             ..plan.process
         };
         plan.process = never;
-        plan.places.iter_mut().for_each(|it| it.behaviour = Behaviour::Healthy { slowest_ms: 50 });
+        for place in &mut plan.places {
+            place.behaviour = Behaviour::Healthy { slowest_ms: 50 };
+            place.gone_at = None;
+        }
         let counts = posthaste_sim::run(&plan).unwrap_or_else(|failure| panic!("{failure}")).counts;
         assert_eq!((counts.delivered, counts.attempts, counts.duplicates), (1_000, 1_000, 0));
     }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use posthaste_aws::{Client, DynamoEvents, DynamoRows, DynamoTenants, Keys, SqsQueue};
 use posthaste_domain::{
-    EventId, EventStatus, KeyHash, Row, RowKey, TargetUrl, TenantId, Timestamp, WebhookSecret,
+    EventId, EventStatus, KeyHash, OptionsChange, Row, RowKey, TargetUrl, TenantId, Timestamp,
+    WebhookSecret,
 };
 use posthaste_loadgen::aws_sim::{AwsSim, Faults, Settings};
 use posthaste_ports::{
@@ -106,6 +107,7 @@ impl World {
             target: TargetUrl::parse_stored(target).expect("a URL"),
             secret: WebhookSecret::from_entropy(&[7; 32]),
             plan: "standard".into(),
+            options: Arc::default(),
             key: KeyHash::from_bytes(key),
             shard_key: 7,
             at: wall(),
@@ -116,7 +118,8 @@ impl World {
     /// Moves a tenant's receiver, as the API does.
     pub(crate) async fn move_tenant(&self, id: &str, target: &str) {
         let target = Some(TargetUrl::parse_stored(target).expect("a URL"));
-        let change = TenantChange { target, secret: None, at: wall() };
+        let change =
+            TenantChange { target, secret: None, options: OptionsChange::NOTHING, at: wall() };
         let changed = self.tenants.update(&tenant_id(id), change).await;
         assert!(changed.expect("the table works").is_some(), "no tenant {id}");
     }
@@ -124,7 +127,8 @@ impl World {
     /// Gives a tenant a new secret, as the API does.
     pub(crate) async fn set_secret(&self, id: &str) {
         let secret = Some((WebhookSecret::from_entropy(&[8; 32]), 0));
-        let change = TenantChange { target: None, secret, at: wall() };
+        let change =
+            TenantChange { target: None, secret, options: OptionsChange::NOTHING, at: wall() };
         let changed = self.tenants.update(&tenant_id(id), change).await;
         assert!(changed.expect("the table works").is_some(), "no tenant {id}");
     }

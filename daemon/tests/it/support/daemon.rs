@@ -23,13 +23,15 @@ const LINES_MAX: usize = 100_000;
 pub(crate) struct Setup(Vec<String>);
 
 impl Default for Setup {
-    /// Free ports, loopback opened, a schedule of milliseconds.
+    /// Free ports, loopback opened, a schedule of milliseconds, and nobody left alone: tests about
+    /// other things have endpoints that fail for as long as they please.
     fn default() -> Self {
         Self(Vec::new())
             .with("server.listen", "127.0.0.1:0")
             .with("server.admin-listen", "127.0.0.1:0")
             .with("delivery.allow-networks", "127.0.0.0/8")
             .with("retry.delays", "200ms,400ms,800ms")
+            .with("isolation.breaker-failures", 0)
             .with("auth.admin-key", admin_key().expose())
     }
 }

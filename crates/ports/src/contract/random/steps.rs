@@ -1,16 +1,16 @@
 //! The steps of a history: drawing them, and doing them to a store.
 
 use posthaste_domain::{
-    DeadLetterCause, DeliveryKey, EndpointId, EventId, KeyHash, Owed, OwedAs, Resolution,
-    Settlement, TenantId, Timestamp,
+    DeadLetterCause, DeliveryKey, EndpointId, EventId, KeyHash, OptionsChange, Owed, OwedAs, Part,
+    Resolution, Settlement, TenantId, Timestamp,
 };
 
 use super::views::ViewSubject;
 use crate::chance::Chance;
 use crate::contract::Stores;
 use crate::contract::samples::{
-    DAY, DELIVERED, EXHAUSTED, HOUR, SECOND, claim, key_hash, new_tenant, payload_of, retry_at,
-    secret, settlement, sweep, target, tenant_id,
+    DAY, DELIVERED, EXHAUSTED, HOUR, SECOND, claim, key_hash, new_tenant, options, payload_of,
+    retry_at, secret, settlement, sweep, target, tenant_id,
 };
 use crate::{
     Acceptance, Created, NewEvent, NewTenant, PortError, Requeued, Retried, Scope, Settled,
@@ -340,11 +340,25 @@ impl Drawer {
         let new_target = target(&format!("t{number}.example.com"));
         let overlap = *self.chance.pick(&[0, SECOND, DAY]);
         let new_secret = (secret(&format!("rotated-{number}")), overlap);
-        let (with_target, with_secret) =
-            *self.chance.pick(&[(true, false), (false, true), (true, true)]);
+        let new_options = options(u32::try_from(number).expect("below 4"));
+        let new_headers = Part::Set(new_options.headers);
+        let changed_options = [
+            OptionsChange { headers: new_headers.clone(), ..OptionsChange::NOTHING },
+            OptionsChange { headers: new_headers, paused: Part::Set(true), ..OptionsChange::RESET },
+            OptionsChange::RESET,
+        ];
+        let (with_target, with_secret, with_options) = *self.chance.pick(&[
+            (true, false, false),
+            (false, true, false),
+            (false, false, true),
+            (true, true, true),
+        ]);
+        let options = self.chance.pick(&changed_options).clone();
+        let options = if with_options { options } else { OptionsChange::NOTHING };
         TenantChange {
             target: with_target.then_some(new_target),
             secret: with_secret.then_some(new_secret),
+            options,
             at: self.now,
         }
     }

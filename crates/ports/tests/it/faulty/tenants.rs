@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use posthaste_domain::{KeyHash, TenantId, Timestamp};
+use posthaste_domain::{KeyHash, OptionsChange, Part, TenantId, Timestamp};
 use posthaste_ports::{
     Created, Identity, KeyRecord, NewTenant, PortError, TenantChange, TenantRecord, TenantStore,
 };
@@ -25,9 +25,17 @@ impl Faulty {
 
 #[async_trait]
 impl TenantStore for Faulty {
-    async fn create(&self, new: NewTenant) -> Result<Created, PortError> {
+    async fn create(&self, mut new: NewTenant) -> Result<Created, PortError> {
+        if self.is(Fault::OptionsForgotten) {
+            new.options = Arc::default();
+        }
         self.notes().tenants.insert(new.id.clone());
-        let change = TenantChange { target: Some(new.target.clone()), secret: None, at: new.at };
+        let change = TenantChange {
+            target: Some(new.target.clone()),
+            secret: None,
+            options: OptionsChange::NOTHING,
+            at: new.at,
+        };
         let (id, key) = (new.id.clone(), new.key);
         if self.is(Fault::CreateRaces) && self.inner.tenant(&id).await?.is_none() {
             self.let_another_in().await;
@@ -72,6 +80,13 @@ impl TenantStore for Faulty {
         }
         if self.is(Fault::SecretHidesTarget) && change.secret.is_some() {
             change.target = None;
+        }
+        let timeout_left = change.options.timeout == Part::Leave && !change.options.is_nothing();
+        if self.is(Fault::OptionsAllOrNone) && timeout_left {
+            change.options.timeout = Part::Reset;
+        }
+        if self.is(Fault::OptionsFollowSecret) && change.secret.is_some() {
+            change.options = OptionsChange::RESET;
         }
         Ok(self.inner.update(id, change).await?.map(|record| self.spoiled(record)))
     }
