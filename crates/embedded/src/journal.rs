@@ -19,6 +19,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -96,6 +97,40 @@ impl ActiveJournal {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The store's journals, each held open until the store has removed it.
+///
+/// To remove one takes tens of milliseconds, which its last holder pays. The store does it under a
+/// lock, behind which every commit may come to wait; we do it where nobody waits.
+#[derive(Debug)]
+pub(crate) struct HeldJournals {
+    dir: PathBuf,
+    held: Vec<(u64, File)>,
+}
+
+impl HeldJournals {
+    /// Holds none of those in `dir` yet.
+    pub(crate) const fn new(dir: PathBuf) -> Self {
+        Self { dir, held: Vec::new() }
+    }
+
+    /// Holds those that are new, and lets go of those that the store has removed.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        self.held.retain(|(_, journal)| journal.metadata().is_ok_and(|file| file.nlink() > 0));
+        let newest = self.held.last().map(|(number, _)| *number);
+        for (number, path) in named(&self.dir)? {
+            if newest.is_none_or(|newest| number > newest) {
+                match File::open(path) {
+                    Ok(journal) => self.held.push((number, journal)),
+                    // Removed since.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use crate::journal::HeldJournals;
 use crate::shared::Shared;
 use crate::space::Space;
+use crate::tables::Retired;
 use crate::witness::Witness;
 
 /// How often free space is looked at: at 200 MB/s that is a fifth of the default floor.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two memtables, so that commits get between what each of them costs.
+const REST: Duration = Duration::from_millis(20);
 /// Looks between two proofs of the witness, and two measurements of sizes.
 const LOOKS_A_PROOF: u32 = 4;
 
@@ -49,13 +53,21 @@ impl Keeper {
 
 fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
     let _told = shared.tell_of_panic("keeper");
+    let mut retired = Retired::default();
+    let mut journals = HeldJournals::new(shared.directory.store());
     let mut looks = 0;
     let mut proven = 0;
     // With nobody else left, nobody could stop it.
     while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
         // Woken early where a memtable is full.
         thread::park_timeout(LOOK);
-        write_out(shared);
+        if write_out(shared, &mut retired) {
+            thread::sleep(REST);
+        }
+        retired.clear();
+        if let Err(error) = journals.look() {
+            tracing::debug!(%error, "cannot look at the journals");
+        }
         match space.look() {
             Ok(room) => shared.set_room(room),
             Err(error) => tracing::warn!(%error, "cannot look at the free space"),
@@ -69,12 +81,15 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
     prove(shared, &mut witness, &mut proven);
 }
 
-/// Sends full memtables on their way, and looks whether the last ones got there.
-fn write_out(shared: &Shared) {
+/// Sends a full memtable on its way, and looks whether the last ones got there. Says whether there
+/// was one.
+fn write_out(shared: &Shared, retired: &mut Retired) -> bool {
     let tables = &shared.tables;
-    if let Err(error) = tables.rotate_full().and_then(|()| tables.check()) {
+    let rotated = tables.rotate_one(retired).and_then(|one| tables.check().map(|()| one));
+    rotated.unwrap_or_else(|error| {
         shared.fail(format!("cannot write out tables: {error}"));
-    }
+        false
+    })
 }
 
 /// Witnesses the newest synced commit, where it is a new one.

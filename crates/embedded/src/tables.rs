@@ -5,12 +5,14 @@
 //! decides what that costs, because one rotten row must not stop every tenant.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::{
     Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot,
 };
-use lsm_tree::AbstractTree as _;
+use lsm_tree::{AbstractTree as _, Memtable};
 use posthaste_domain::{EventId, TenantId};
 use posthaste_ports::{PortError, TenantRecord};
 use thiserror::Error;
@@ -34,6 +36,10 @@ const MEMTABLE_BYTES_MIN: u64 = 64 << 10;
 /// A memtable that has grown to so many times its size holds up the writer until it is written
 /// out: the disk does not keep up, and memory is not to pay for it.
 const OVERFULL: u64 = 16;
+
+/// The size of a table on disk. The last one of a merge gets its filter and its sync while the
+/// store holds the lock that every commit needs: 64 MiB, which is usual, take 40 ms, these 5.
+const TABLE_BYTES: u64 = 8 << 20;
 
 /// The keyspaces, by what is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +160,20 @@ impl From<ReadError> for PortError {
     }
 }
 
+/// Memtables that are on their way to the disk, kept until nobody else has them.
+///
+/// To take one apart, entry by entry, takes tens of milliseconds. Whoever lets go of it last does
+/// that, and the store's own last one would hold the lock meanwhile that every commit needs.
+#[derive(Default)]
+pub(crate) struct Retired(Vec<Arc<Memtable>>);
+
+impl Retired {
+    /// Takes those apart that nobody else has any more.
+    pub(crate) fn clear(&mut self) {
+        self.0.retain(|memtable| Arc::strong_count(memtable) > 1);
+    }
+}
+
 /// The open keyspaces.
 #[derive(Clone)]
 pub(crate) struct Tables {
@@ -172,6 +192,9 @@ impl Tables {
                     // worker one more message for each memtable that is full, and a worker that
                     // meets a full channel waits for ever for room that only it can make.
                     .max_memtable_size(u64::MAX)
+                    .compaction_strategy(Arc::new(
+                        Leveled::default().with_table_target_size(TABLE_BYTES),
+                    ))
                     .manual_journal_persist(true)
             })
         };
@@ -195,19 +218,25 @@ impl Tables {
             && keyspace.sealed_memtable_count() == 0
     }
 
-    /// Whether [`Tables::rotate_full`] has something to do.
+    /// Whether [`Tables::rotate_one`] has something to do.
     pub(crate) fn has_full(&self) -> bool {
         Table::ALL.into_iter().any(|table| self.is_full(table))
     }
 
-    /// Sends every full memtable on its way to the disk.
-    pub(crate) fn rotate_full(&self) -> fjall::Result<()> {
-        for table in Table::ALL {
-            if self.is_full(table) {
-                self.keyspace(table).rotate_memtable()?;
-            }
-        }
-        Ok(())
+    /// Sends one full memtable on its way to the disk and hands it to `retired`; says whether there
+    /// was one.
+    ///
+    /// One, since the store then looks through all tables for what it can let go of, and removes
+    /// files while it holds the lock of each in turn: 10 ms a memtable, and the next commit would
+    /// have to wait for all of them.
+    pub(crate) fn rotate_one(&self, retired: &mut Retired) -> fjall::Result<bool> {
+        let Some(table) = Table::ALL.into_iter().find(|table| self.is_full(*table)) else {
+            return Ok(false);
+        };
+        let keyspace = self.keyspace(table);
+        retired.0.push(keyspace.tree.active_memtable());
+        keyspace.rotate_memtable()?;
+        Ok(true)
     }
 
     /// Whether a memtable has outgrown what memory is to hold.
