@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::journal::HeldJournals;
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::tables::Retired;
+use crate::tables::Memtables;
 use crate::witness::Witness;
 
 /// How often free space is looked at: at 200 MB/s that is a fifth of the default floor.
@@ -53,7 +53,7 @@ impl Keeper {
 
 fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
     let _told = shared.tell_of_panic("keeper");
-    let mut retired = Retired::default();
+    let mut memtables = Memtables::default();
     let mut journals = HeldJournals::new(shared.directory.store());
     let mut looks = 0;
     let mut proven = 0;
@@ -61,10 +61,10 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
     while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
         // Woken early where a memtable is full.
         thread::park_timeout(LOOK);
-        if write_out(shared, &mut retired) {
+        memtables.look(&shared.tables);
+        if write_out(shared) {
             thread::sleep(REST);
         }
-        retired.clear();
         if let Err(error) = journals.look() {
             tracing::debug!(%error, "cannot look at the journals");
         }
@@ -83,9 +83,9 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
 
 /// Sends a full memtable on its way, and looks whether the last ones got there. Says whether there
 /// was one.
-fn write_out(shared: &Shared, retired: &mut Retired) -> bool {
+fn write_out(shared: &Shared) -> bool {
     let tables = &shared.tables;
-    let rotated = tables.rotate_one(retired).and_then(|one| tables.check().map(|()| one));
+    let rotated = tables.rotate_one().and_then(|one| tables.check().map(|()| one));
     rotated.unwrap_or_else(|error| {
         shared.fail(format!("cannot write out tables: {error}"));
         false

@@ -160,17 +160,29 @@ impl From<ReadError> for PortError {
     }
 }
 
-/// Memtables that are on their way to the disk, kept until nobody else has them.
+/// Every memtable, kept until the store has let go of it.
 ///
 /// To take one apart, entry by entry, takes tens of milliseconds. Whoever lets go of it last does
-/// that, and the store's own last one would hold the lock meanwhile that every commit needs.
+/// that, and the store does it under the lock that every commit needs.
 #[derive(Default)]
-pub(crate) struct Retired(Vec<Arc<Memtable>>);
+pub(crate) struct Memtables {
+    active: Vec<Arc<Memtable>>,
+    sealed: Vec<Arc<Memtable>>,
+}
 
-impl Retired {
-    /// Takes those apart that nobody else has any more.
-    pub(crate) fn clear(&mut self) {
-        self.0.retain(|memtable| Arc::strong_count(memtable) > 1);
+impl Memtables {
+    /// Takes note of those that are new, whoever has made them, and takes those apart that nobody
+    /// else has any more.
+    pub(crate) fn look(&mut self, tables: &Tables) {
+        for (index, keyspace) in tables.keyspaces.iter().enumerate() {
+            let active = keyspace.tree.active_memtable();
+            match self.active.get_mut(index) {
+                None => self.active.push(active),
+                Some(known) if Arc::ptr_eq(known, &active) => {}
+                Some(known) => self.sealed.push(std::mem::replace(known, active)),
+            }
+        }
+        self.sealed.retain(|memtable| Arc::strong_count(memtable) > 1);
     }
 }
 
@@ -223,19 +235,16 @@ impl Tables {
         Table::ALL.into_iter().any(|table| self.is_full(table))
     }
 
-    /// Sends one full memtable on its way to the disk and hands it to `retired`; says whether there
-    /// was one.
+    /// Sends one full memtable on its way to the disk; says whether there was one.
     ///
     /// One, since the store then looks through all tables for what it can let go of, and removes
     /// files while it holds the lock of each in turn: 10 ms a memtable, and the next commit would
     /// have to wait for all of them.
-    pub(crate) fn rotate_one(&self, retired: &mut Retired) -> fjall::Result<bool> {
+    pub(crate) fn rotate_one(&self) -> fjall::Result<bool> {
         let Some(table) = Table::ALL.into_iter().find(|table| self.is_full(*table)) else {
             return Ok(false);
         };
-        let keyspace = self.keyspace(table);
-        retired.0.push(keyspace.tree.active_memtable());
-        keyspace.rotate_memtable()?;
+        self.keyspace(table).rotate_memtable()?;
         Ok(true)
     }
 
