@@ -102,6 +102,7 @@ impl Ingest {
             admin_keys: Vec::new(),
             auth_cache: Arc::new(AuthCache::default()),
             receiver_observer: None,
+            endpoint_health: None,
         };
         let routes = router(Settings::default(), stores, deps);
         let post = move |request| runtime.block_on(answer(routes.clone(), request));

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use posthaste_api::{AuthCache, Deps, ReceiverObserver};
+use posthaste_api::{AuthCache, Deps, EndpointHealth, ReceiverObserver, Trouble};
 use posthaste_domain::{ApiKey, KeyHash};
 use posthaste_embedded::{Commit, Ledger, Observer, OpenError, Recovery};
 use posthaste_engine::Engine;
@@ -190,6 +190,7 @@ pub async fn start(
         admin_keys,
         auth_cache: Arc::new(AuthCache::default()),
         receiver_observer,
+        endpoint_health: Some(endpoint_health(&metrics)),
     };
     let live = Live {
         stores: views.api,
@@ -220,6 +221,18 @@ pub async fn start(
         admin,
         watched,
         live,
+    })
+}
+
+/// What the shards published last of a tenant's endpoint.
+fn endpoint_health(metrics: &Arc<Metrics>) -> EndpointHealth {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move |tenant| {
+        metrics.trouble_of(tenant).map(|it| Trouble {
+            health: it.health.as_str(),
+            since: it.since,
+            next_attempt_at: it.next_attempt_at,
+        })
     })
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use posthaste_domain::{Attempt, ErrorClass, Resolution, Settlement, Verdict};
+use posthaste_domain::{Attempt, ErrorClass, Resolution, Settlement, TenantId, Verdict};
 use posthaste_embedded::Commit;
 use posthaste_engine::EndpointView;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -166,6 +166,15 @@ impl Metrics {
         }
         all.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.tenant.cmp(&b.tenant)));
         all
+    }
+
+    /// The endpoint of `tenant`, where it is not attempted as usual.
+    pub fn trouble_of(&self, tenant: &TenantId) -> Option<EndpointView> {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        shards.iter().find_map(|shard| {
+            let troubled = shard.troubled.lock().unwrap_or_else(PoisonError::into_inner);
+            troubled.iter().find(|it| it.tenant == *tenant).cloned()
+        })
     }
 
     /// What the shards published last.

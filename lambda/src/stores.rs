@@ -104,5 +104,6 @@ pub fn deps(environment: &Environment, clock: &Arc<Clock>) -> Deps {
         // The gateway remembers keys; here nothing is kept.
         auth_cache: Arc::new(AuthCache::new(0)),
         receiver_observer: None,
+        endpoint_health: None,
     }
 }

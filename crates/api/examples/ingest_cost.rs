@@ -118,6 +118,7 @@ async fn measure(requests: u32, payload: Bytes) -> (Duration, Duration) {
         admin_keys: vec![ApiKey::from_entropy(&[9; 32]).hash()],
         auth_cache: Arc::new(AuthCache::default()),
         receiver_observer: None,
+        endpoint_health: None,
     };
     let router =
         router(Settings { open_tenant_creation: true, ..Settings::default() }, stores, deps);

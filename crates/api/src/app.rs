@@ -13,7 +13,7 @@ use crate::quota::Quota;
 use crate::receiver::Replays;
 use crate::refusal::Refusal;
 use crate::seal::Sealer;
-use crate::settings::{Clock, Deps, Entropy, ReceiverObserver, Settings, Stores};
+use crate::settings::{Clock, Deps, EndpointHealth, Entropy, ReceiverObserver, Settings, Stores};
 
 /// Where the key of our tokens is kept, so that they outlive a restart.
 const TOKEN_KEY_SETTING: &str = "api-token-key";
@@ -28,6 +28,7 @@ pub(crate) struct App {
     pub(crate) gateway: Option<Arc<dyn KeyLookup>>,
     pub(crate) auth_cache: Arc<AuthCache>,
     pub(crate) receiver_observer: Option<ReceiverObserver>,
+    pub(crate) endpoint_health: Option<EndpointHealth>,
     pub(crate) bodies: Budget,
     quota: Option<Quota>,
     pub(crate) replays: Replays,
@@ -53,6 +54,7 @@ impl App {
             gateway: None,
             auth_cache: deps.auth_cache,
             receiver_observer: deps.receiver_observer,
+            endpoint_health: deps.endpoint_health,
             entropy: deps.entropy,
             sealer: OnceCell::new(),
         }

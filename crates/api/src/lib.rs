@@ -40,7 +40,10 @@ use http::Method;
 pub use auth::{AuthCache, Caller};
 pub use authorizer::{Authorized, Authorizer, AuthorizerError, KeyLookup, Principal};
 pub use openapi::{openapi, receiver_alone_openapi, receiver_openapi};
-pub use settings::{Clock, Deps, Entropy, ReceivedWebhook, ReceiverObserver, Settings, Stores};
+pub use settings::{
+    Clock, Deps, EndpointHealth, Entropy, ReceivedWebhook, ReceiverObserver, Settings, Stores,
+    Trouble,
+};
 
 /// The whole public surface: `/v1` and `/receiver`.
 pub fn router(settings: Settings, stores: Stores, deps: Deps) -> Router {

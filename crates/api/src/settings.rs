@@ -140,6 +140,20 @@ pub struct ReceivedWebhook {
 /// Hears of every verified webhook, once. Must not block.
 pub type ReceiverObserver = Arc<dyn Fn(ReceivedWebhook) + Send + Sync>;
 
+/// How an endpoint is that is not attempted as usual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The state's stable name: `paused`, `tripped`, `probing`, `ramp`, `given_up`.
+    pub health: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it is attempted next, where that is known.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// Tells how a tenant's endpoint is; none where it is attempted as usual.
+pub type EndpointHealth = Arc<dyn Fn(&TenantId) -> Option<Trouble> + Send + Sync>;
+
 /// The collaborators beside the stores.
 #[derive(Clone)]
 pub struct Deps {
@@ -153,6 +167,8 @@ pub struct Deps {
     pub auth_cache: Arc<AuthCache>,
     /// Hears of what the receiver takes in.
     pub receiver_observer: Option<ReceiverObserver>,
+    /// Knows how endpoints are; none where deliveries are made by another process.
+    pub endpoint_health: Option<EndpointHealth>,
 }
 
 impl fmt::Debug for Deps {

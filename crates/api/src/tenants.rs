@@ -15,7 +15,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use posthaste_domain::{
-    ApiKey, DeliveryOptions, OptionsChange, Part, TargetUrl, TenantId, WebhookSecret,
+    ApiKey, DeliveryOptions, OptionsChange, Part, TargetUrl, TenantId, Timestamp, WebhookSecret,
 };
 use posthaste_ports::{Created, NewTenant, TenantChange, TenantRecord};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::documented::{BodyRefusals, KeyRefusals, NameRefusals};
 use crate::refusal::{ErrorBody, Refusal};
+use crate::settings::Trouble;
 
 /// The plan of a tenant for whom nobody says otherwise.
 const PLAN_DEFAULT: &str = "standard";
@@ -86,6 +87,35 @@ pub(crate) struct TenantBody {
     #[schema(example = "2026-11-24T08:56:00.123Z")]
     updated_at: String,
     delivery: DeliveryBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<TroubleBody>,
+}
+
+/// That the endpoint is not attempted as usual. Its events wait and lose no attempt by it.
+///
+/// Left out where all is well, and on AWS, where the operator sees it at the daemons.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TroubleBody {
+    /// `tripped`: left alone since it failed too often in a row. `probing`: one attempt is made to
+    /// see whether it is well again. `ramp`: it gets more and more attempts. `given_up`: it has not
+    /// answered for so long that attempts count again. `paused`: by its options.
+    #[schema(pattern = "^(paused|tripped|probing|ramp|given_up)$", example = "tripped")]
+    health: &'static str,
+    #[schema(example = "2026-11-24T08:56:00.123Z")]
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-11-24T08:57:00.123Z")]
+    next_attempt_at: Option<String>,
+}
+
+impl TroubleBody {
+    fn of(trouble: &Trouble) -> Self {
+        Self {
+            health: trouble.health,
+            since: trouble.since.to_rfc3339(),
+            next_attempt_at: trouble.next_attempt_at.map(Timestamp::to_rfc3339),
+        }
+    }
 }
 
 /// What to change; at least one field.
@@ -215,7 +245,9 @@ pub(crate) async fn tenant(
     let caller = app.caller(&parts).await?;
     let id = permitted(&caller, path.ok().map(|Path(text)| text).as_deref())?;
     let record = app.stores.tenants.tenant(&id).await?.ok_or(NO_SUCH_TENANT)?;
+    let trouble = app.endpoint_health.as_ref().and_then(|health| health(&id));
     let tenant = TenantBody {
+        trouble: trouble.as_ref().map(TroubleBody::of),
         tenant_id: record.id.to_string(),
         target_url: record.target.as_str().to_owned(),
         created_at: record.created_at.to_rfc3339(),

@@ -68,6 +68,8 @@ async fn a_dead_endpoint_is_left_alone_until_it_is_lifted() {
         .await;
     post(&daemon, &other, EVENTS).await;
     eventually("the other one gets its events", async || healthy.by_event().len() == EVENTS).await;
+    let seen = daemon.client(&acme).get("/v1/tenants/acme").await.expect("an answer").json();
+    assert_eq!(seen["tenant"]["trouble"]["health"], "tripped", "its tenant sees it: {seen}");
     let tried = dead.count();
     assert!((FAILURES..=FAILURES + FIRST).contains(&tried), "{tried} attempts");
 

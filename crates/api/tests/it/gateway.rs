@@ -36,6 +36,7 @@ fn behind(world: &World, part: Part) -> Router {
         admin_keys: vec![ApiKey::parse(&world.admin).unwrap().hash()],
         auth_cache: Arc::new(AuthCache::new(0)),
         receiver_observer: None,
+        endpoint_health: None,
     };
     gateway(part, Settings::default(), stores, deps, Arc::new(Keys(store.clone())))
 }

@@ -3,6 +3,7 @@
 mod documented;
 pub(crate) mod store;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
-use posthaste_api::{AuthCache, Clock, Deps, Entropy, ReceivedWebhook, Settings, Stores, router};
+use posthaste_api::{
+    AuthCache, Clock, Deps, Entropy, ReceivedWebhook, Settings, Stores, Trouble, router,
+};
 use posthaste_domain::{
     ApiKey, Attempt, DeadLetterCause, DeliveryKey, EndpointId, ErrorClass, EventId, OwedAs,
     PhaseTimings, Resolution, Settlement, TenantId, Timestamp, Verdict,
@@ -79,6 +82,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) auth_cache: Arc<AuthCache>,
     pub(crate) received: Arc<Mutex<Vec<ReceivedWebhook>>>,
+    /// What delivery knows of endpoints.
+    pub(crate) troubles: Arc<Mutex<BTreeMap<TenantId, Trouble>>>,
     pub(crate) admin: String,
 }
 
@@ -100,6 +105,8 @@ impl World {
         let stores =
             Stores { tenants: store.clone(), events: store.clone(), dead_letters: store.clone() };
         let observed = received.clone();
+        let troubles = Arc::new(Mutex::new(BTreeMap::new()));
+        let known: Arc<Mutex<BTreeMap<TenantId, Trouble>>> = troubles.clone();
         let deps = Deps {
             clock: clock.clone(),
             entropy: Arc::new(TestEntropy::default()),
@@ -108,10 +115,13 @@ impl World {
             receiver_observer: Some(Arc::new(move |webhook| {
                 observed.lock().unwrap().push(webhook);
             })),
+            endpoint_health: Some(Arc::new(move |tenant| {
+                known.lock().unwrap().get(tenant).cloned()
+            })),
         };
         let router = router(settings, stores, deps);
         let admin = admin.expose().to_owned();
-        Self { router, store, clock, auth_cache, received, admin }
+        Self { router, store, clock, auth_cache, received, troubles, admin }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,11 +1,11 @@
 //! Tenants: made, looked at, changed; what is not lawful is refused with its reason.
 
-use posthaste_api::Settings;
-use posthaste_domain::{ApiKey, TenantId, WebhookSecret};
+use posthaste_api::{Settings, Trouble};
+use posthaste_domain::{ApiKey, TenantId, Timestamp, WebhookSecret};
 use posthaste_ports::TenantStore as _;
 use serde_json::json;
 
-use crate::support::{Answer, START, TARGET, World};
+use crate::support::{Answer, START, TARGET, Tenant, World};
 
 /// R: refused when set; A and D: accepted.
 const TARGETS: &str = include_str!("../../../domain/tests/cases/target_urls.tsv");
@@ -284,4 +284,29 @@ async fn another_tenant_is_out_of_sight() {
         assert_eq!(patch.status, 404);
     }
     assert_eq!(record(&world, "other").await.target.as_str(), TARGET);
+}
+
+/// A tenant sees that its endpoint is left alone, since when and until when; nobody else does.
+#[tokio::test]
+async fn a_tenant_sees_how_its_endpoint_is() {
+    let world = World::new();
+    let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+    let look = async |tenant: &Tenant| {
+        let path = format!("/v1/tenants/{}", tenant.id);
+        world.get(&path).key(&tenant.key).send().await.json()["tenant"]["trouble"].clone()
+    };
+    assert!(look(&acme).await.is_null(), "all is well");
+    let trouble = Trouble {
+        health: "tripped",
+        since: Timestamp::from_millis(1_764_000_000_000),
+        next_attempt_at: Some(Timestamp::from_millis(1_764_000_060_000)),
+    };
+    world.troubles.lock().unwrap().insert(acme.tenant_id(), trouble);
+    let shown = json!({
+        "health": "tripped",
+        "since": "2025-11-24T16:00:00.000Z",
+        "next_attempt_at": "2025-11-24T16:01:00.000Z",
+    });
+    assert_eq!(look(&acme).await, shown);
+    assert!(look(&other).await.is_null());
 }

@@ -24,7 +24,7 @@ fn run(ledger: Ledger, load: impl AsyncFnOnce(&Ledger)) {
 }
 
 fn open(settings: Settings) -> Ledger {
-    let (sink, watch) = (std::sync::Arc::new(NullSink), std::sync::Arc::new(Watch::default()));
+    let (sink, watch) = (Arc::new(NullSink), Arc::new(Watch::default()));
     Ledger::open(settings, sink, watch).unwrap().0
 }
 

@@ -110,6 +110,9 @@ fn draw_fleet(chance: &mut Chance) -> Fleet {
             timers_read_max: chance.pick(&[1, 4_096]),
             not_charged_backoff: Backoff { first_ms: 250, most_ms: 30_000 },
             store_backoff: Backoff { first_ms: 50, most_ms: 5_000 },
+            breaker_failures: chance.pick(&[0, 2, 20]),
+            // A day is usual. Whoever fails for ever would not be done with within a run.
+            breaker_give_up_ms: chance.pick(&[MINUTE_MS, 20 * MINUTE_MS]),
             ..Settings::default()
         },
         held_max,
