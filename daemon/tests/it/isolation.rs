@@ -145,7 +145,8 @@ async fn an_endpoint_that_flaps_every_second_gets_everything() {
     let daemon = Daemon::start(&home, &setup).await;
     let start = now();
     let sink = Sink::start(move |received| {
-        let is_down = start.elapsed().as_secs() % 2 == 0 && received.body.starts_with(FLAPS);
+        let is_down =
+            start.elapsed().as_secs().is_multiple_of(2) && received.body.starts_with(FLAPS);
         Reply::status(if is_down { 503 } else { 200 })
     })
     .await;
