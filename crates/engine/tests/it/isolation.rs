@@ -295,6 +295,38 @@ fn endpoints_that_hang_leave_places() {
     }
 }
 
+/// Receivers that answer 200 after 29 s, for ever: they are slow and nothing else. None is left
+/// alone, each gets all of its events, together they have no more than their share, and one that
+/// is quick has a place whenever it needs one.
+#[test]
+fn endpoints_that_answer_after_29_seconds_for_ever_are_slow_and_nothing_else() {
+    const SLOW: u64 = 16;
+    const EVENTS: usize = 200;
+    let mut desk = Desk::new(Settings { in_flight_max: 256, ..settings() });
+    (0..SLOW).for_each(|number| post(&mut desk, number, EVENTS));
+    let (mut ended, mut rounds) = (0, 0);
+    while ended < SLOW as usize * EVENTS {
+        desk.pass(29_000);
+        let before = desk.started.len();
+        post(&mut desk, 1_000_000, 1);
+        assert_eq!(desk.started.len(), before + 1, "a place for the quick, in round {rounds}");
+        let quick = desk.started.pop_back().expect("it has begun");
+        desk.end(&quick, Verdict::Delivered);
+        for started in std::mem::take(&mut desk.started) {
+            desk.end(&started, Verdict::Delivered);
+            ended += 1;
+        }
+        if rounds > 0 {
+            let slow = desk.engine.stats().slow_in_flight;
+            assert!(slow <= 192, "three quarters at most, not {slow}");
+        }
+        rounds += 1;
+    }
+    assert_eq!(ended, SLOW as usize * EVENTS);
+    assert!(desk.engine.troubled(10).is_empty(), "slow is not ill");
+    assert!(rounds < 40, "{rounds} rounds: they get their share, too");
+}
+
 /// A receiver that answers within a millisecond gets its cap of 64 within eight of them.
 #[test]
 fn a_quick_endpoint_is_given_all_that_it_may_have() {
