@@ -300,12 +300,12 @@ fn endpoints_that_hang_leave_places() {
 /// is quick has a place whenever it needs one.
 #[test]
 fn endpoints_that_answer_after_29_seconds_for_ever_are_slow_and_nothing_else() {
-    const SLOW: u64 = 16;
+    const SLOW: usize = 16;
     const EVENTS: usize = 200;
     let mut desk = Desk::new(Settings { in_flight_max: 256, ..settings() });
-    (0..SLOW).for_each(|number| post(&mut desk, number, EVENTS));
+    (0..16).for_each(|number| post(&mut desk, number, EVENTS));
     let (mut ended, mut rounds) = (0, 0);
-    while ended < SLOW as usize * EVENTS {
+    while ended < SLOW * EVENTS {
         desk.pass(29_000);
         let before = desk.started.len();
         post(&mut desk, 1_000_000, 1);
@@ -322,7 +322,7 @@ fn endpoints_that_answer_after_29_seconds_for_ever_are_slow_and_nothing_else() {
         }
         rounds += 1;
     }
-    assert_eq!(ended, SLOW as usize * EVENTS);
+    assert_eq!(ended, SLOW * EVENTS);
     assert!(desk.engine.troubled(10).is_empty(), "slow is not ill");
     assert!(rounds < 40, "{rounds} rounds: they get their share, too");
 }
