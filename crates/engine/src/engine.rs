@@ -58,7 +58,6 @@ pub struct Engine {
     pub(crate) load_pause: Pause,
     /// Reads of options under way.
     pub(crate) options_reads: usize,
-    pub(crate) options_pause: Pause,
     pub(crate) levels: Levels,
     /// Figures that only grow; the levels in it stay 0.
     pub(crate) counted: Stats,
@@ -134,7 +133,6 @@ impl Engine {
             settle_pause: Pause::default(),
             load_pause: Pause::default(),
             options_reads: 0,
-            options_pause: Pause::default(),
             levels: Levels::default(),
             counted: Stats::default(),
             draining: false,
@@ -216,7 +214,6 @@ impl Engine {
             self.holds.first().map(|(until, _)| *until),
             self.alarms_wakeup(),
             self.turns_wakeup(),
-            self.options_wakeup(),
             self.backlog_wakeup(),
             self.timers_wakeup(),
         ];

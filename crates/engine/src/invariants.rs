@@ -341,10 +341,9 @@ impl Engine {
             let asks = endpoint.refreshing || endpoint.asking != Asking::Not;
             let left = endpoint.behind_from.is_some() || endpoint.overdue_pass.is_some();
             let waits = endpoint.has_ready() || left;
-            let waits = endpoint.paused && waits && endpoint.standing == Standing::Off;
-            read(asks || !waits || self.draining, "paused for ever")?;
-            let asks = endpoint.told || endpoint.asking != Asking::Not;
-            read(asks || self.draining, "nobody asks for its options")?;
+            let asks = asks || !waits || endpoint.standing != Standing::Off || self.draining;
+            read(asks || !endpoint.paused, "paused for ever")?;
+            read(asks || endpoint.told, "nobody asks for its options")?;
             let listed = self.overdue.endpoints.contains(&number);
             read(listed == endpoint.overdue_pass.is_some(), "overdue, and not listed")?;
         }

@@ -88,7 +88,8 @@ impl Engine {
             endpoint: known.id,
             health,
             since: known.troubled_since,
-            next_attempt_at: (known.hold_until > self.now).then_some(known.hold_until),
+            next_attempt_at: (!known.paused && known.hold_until > self.now)
+                .then_some(known.hold_until),
             trips,
             in_flight: known.in_flight as u64,
             held: held as u64,

@@ -20,9 +20,6 @@ const PARKED_MS_MIN: u64 = 10_000;
 impl Engine {
     /// Orders reads of options for endpoints that wait for them, while there is room.
     pub(super) fn order_options_reads(&mut self) {
-        if self.directory.askers.is_empty() || self.options_pause.lasts(self.now).is_some() {
-            return;
-        }
         while self.options_reads < self.settings.options_reads_max
             && let Some(endpoint) = self.directory.askers.pop_front()
         {
@@ -39,13 +36,6 @@ impl Engine {
         }
     }
 
-    /// When to ask on, where a pause keeps from it.
-    pub(super) fn options_wakeup(&self) -> Option<Timestamp> {
-        let waits = !self.directory.askers.is_empty()
-            && self.options_reads < self.settings.options_reads_max;
-        waits.then(|| self.options_pause.lasts(self.now).unwrap_or(self.now))
-    }
-
     fn ask_options(&mut self, endpoint: u32) {
         if self.directory[endpoint].asking == Asking::Not {
             self.directory[endpoint].asking = Asking::Queued;
@@ -53,22 +43,22 @@ impl Engine {
         }
     }
 
-    /// The options could not be read for now.
+    /// The options could not be read for now. Only this endpoint waits for that: it may be a row
+    /// of its own that is wrong.
     pub(super) fn options_read_failed(&mut self, endpoint: u32) {
         if self.directory[endpoint].asking == Asking::Ordered {
             self.end_options_read(endpoint);
             self.counted.store_failures += 1;
-            self.options_pause.failed(self.now, self.settings.store_backoff);
-            self.ask_options(endpoint);
+            let backoff = self.settings.store_backoff;
+            let until = self.directory[endpoint].local.failed(self.now, backoff);
+            self.refresh_options_at(endpoint, until);
         }
     }
 
-    /// Ends the read of options that is under way; says whether one was.
-    pub(super) fn end_options_read(&mut self, endpoint: u32) -> bool {
+    /// Ends the read of options that is under way, where one is.
+    pub(super) fn end_options_read(&mut self, endpoint: u32) {
         let asking = std::mem::replace(&mut self.directory[endpoint].asking, Asking::Not);
-        let ordered = asking == Asking::Ordered;
-        self.options_reads -= usize::from(ordered);
-        ordered
+        self.options_reads -= usize::from(asking == Asking::Ordered);
     }
 
     /// Takes in how an endpoint is to be attempted from now on.
@@ -79,9 +69,7 @@ impl Engine {
         options: Options,
     ) {
         let Some(endpoint) = self.directory.find(tenant, endpoint) else { return };
-        if self.end_options_read(endpoint) {
-            self.options_pause.worked();
-        }
+        self.end_options_read(endpoint);
         self.move_to_host(endpoint, options.host);
         let owner = self.directory[endpoint].tenant;
         let known = self.directory.tenant_mut(owner);
@@ -93,7 +81,9 @@ impl Engine {
         }
         let (paused, lifted_at) = (options.paused, options.lifted_at);
         let known = &mut self.directory[endpoint];
-        known.told = true;
+        if !std::mem::replace(&mut known.told, true) {
+            known.local.worked();
+        }
         let lifted_before = known.lifted_at();
         set_limits(&mut known.limits, options, self.now);
         let was_paused = std::mem::replace(&mut known.paused, paused);
@@ -165,7 +155,10 @@ impl Engine {
         let us = attempt.phases.total_us.max(attempt.duration_ms.saturating_mul(1_000));
         let known = &mut self.directory[endpoint];
         known.stirred_at = now;
-        known.congestion.took(us);
+        // A failure that comes quickly says nothing about how long an answer takes.
+        if sign == Sign::Well || us >= known.congestion.latency_us() {
+            known.congestion.took(us);
+        }
         match sign {
             Sign::Well => {
                 let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
@@ -236,18 +229,23 @@ impl Engine {
         }
     }
 
-    /// Sees to it that the options of an endpoint that is shut are asked for again; to be called
-    /// whenever it is found to owe something.
+    /// Sees to it that the options of an endpoint that is left alone are asked for again, and those
+    /// that could not be read; to be called whenever it is found to owe something.
     pub(super) fn refresh_shut(&mut self, endpoint: u32) {
-        if self.directory[endpoint].is_shut() {
+        let known = &self.directory[endpoint];
+        if known.is_shut() || matches!(known.breaker.stage(), Some(Stage::Tripped { .. })) {
             self.refresh_options_later(endpoint);
+        } else if !known.told && !known.refreshing {
+            self.ask_options(endpoint);
         }
     }
 
     fn refresh_options_later(&mut self, endpoint: u32) {
-        let known = &mut self.directory[endpoint];
-        if !std::mem::replace(&mut known.refreshing, true) {
-            let at = self.now.plus_millis(self.settings.options_refresh_ms);
+        self.refresh_options_at(endpoint, self.now.plus_millis(self.settings.options_refresh_ms));
+    }
+
+    fn refresh_options_at(&mut self, endpoint: u32, at: Timestamp) {
+        if !std::mem::replace(&mut self.directory[endpoint].refreshing, true) {
             self.set_alarm(endpoint, Alarm::Refresh, at);
         }
     }
@@ -255,9 +253,12 @@ impl Engine {
     pub(super) fn refresh_options(&mut self, endpoint: u32) {
         let known = &mut self.directory[endpoint];
         known.refreshing = false;
+        let (told, owes) = (known.told, known.owes());
         let waits = known.paused || known.breaker.stage().is_some();
-        if waits && known.owes() {
+        if owes && (waits || !told) {
             self.ask_options(endpoint);
+        }
+        if owes && waits {
             self.refresh_options_later(endpoint);
         }
     }

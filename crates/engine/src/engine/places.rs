@@ -278,7 +278,9 @@ impl Engine {
         let known = &self.directory[endpoint];
         let most = self.settings.in_flight_per_host_max;
         let Some(host) = self.directory.hosts.find(known.host) else { return false };
-        if known.kept || (host.in_flight + host.kept < most && host.waiting.is_empty()) {
+        // A place that was kept is there no more where others have moved in with theirs.
+        let has_place = known.kept && host.in_flight + host.kept <= most;
+        if has_place || (host.in_flight + host.kept < most && host.waiting.is_empty()) {
             return false;
         }
         let (number, ticket) = (known.host, known.ticket);

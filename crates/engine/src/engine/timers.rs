@@ -73,7 +73,7 @@ impl Engine {
             let entry = &self.table[slot];
             let (endpoint, due, until) = (entry.endpoint, due_of(entry), entry.since);
             self.directory[endpoint].waiting -= 1;
-            if let Some(later) = self.spread(due).filter(|_| until == due) {
+            if let Some(later) = (until == due).then(|| self.spread(due)).flatten() {
                 self.counted.spread += 1;
                 self.enter_calendar(slot, later);
                 continue;

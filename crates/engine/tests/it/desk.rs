@@ -2,7 +2,7 @@
 //! outcome is durable at once, and attempts end when a test says so. After each step the engine's
 //! own invariants are checked, and that it accounts for everything that is owed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use posthaste_domain::{
@@ -60,6 +60,8 @@ pub(crate) struct Desk {
     pub(crate) unanswered: Option<Vec<(Delivery, Box<Settlement>)>>,
     /// What endpoints' options are, where they are not the usual ones.
     pub(crate) options: BTreeMap<(TenantId, EndpointId), Options>,
+    /// Tenants whose options cannot be read.
+    pub(crate) unreadable: BTreeSet<TenantId>,
     /// How often options have been asked for.
     pub(crate) asked: usize,
     posted: u128,
@@ -75,6 +77,7 @@ impl Desk {
             settled: Vec::new(),
             unanswered: None,
             options: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             asked: 0,
             posted: 0,
         };
@@ -192,7 +195,12 @@ impl Desk {
                     self.asked += 1;
                     let options = self.options.get(&(tenant.clone(), endpoint));
                     let options = Box::new(options.cloned().unwrap_or_default());
-                    self.engine.handle(self.now, Input::OptionsRead { tenant, endpoint, options });
+                    let answer = if self.unreadable.contains(&tenant) {
+                        Input::OptionsReadFailed { tenant, endpoint }
+                    } else {
+                        Input::OptionsRead { tenant, endpoint, options }
+                    };
+                    self.engine.handle(self.now, answer);
                 }
                 Effect::ReadBacklog { tenant, endpoint, from, max } => {
                     let input = self.backlog(tenant, endpoint, from, max);

@@ -397,3 +397,108 @@ fn the_view_shows_who_is_in_trouble_for_longest() {
     assert!(view[0].next_attempt_at.is_some_and(|at| at >= START.plus_millis(60_000)));
     assert_eq!(desk.engine.stats().endpoints_troubled, 3);
 }
+
+/// One tenant's record cannot be read: it waits, is read again less and less often, and goes on
+/// when it can be; nobody who becomes known meanwhile waits for it.
+#[test]
+fn options_that_cannot_be_read_hold_up_nobody_else() {
+    let mut desk = Desk::new(settings());
+    desk.unreadable.insert(tenant(0));
+    post(&mut desk, 0, 10);
+    assert!(desk.started.is_empty(), "it may be paused");
+    for number in 1..200 {
+        post(&mut desk, number, 1);
+        assert_eq!(desk.started.len(), 1, "tenant {number} is attempted at once");
+        desk.end_next(Verdict::Delivered);
+        desk.pass(100);
+    }
+    let asked = desk.asked - 199;
+    assert!((5..20).contains(&asked), "asked for {asked} times in 20 s");
+    desk.unreadable.clear();
+    desk.pass(5_001);
+    assert_eq!(end_all(&mut desk, Verdict::Delivered), 10);
+    assert!(desk.owed.is_empty());
+}
+
+/// An endpoint that is forgotten while its record could not be read is asked for when it is owed
+/// something again.
+#[test]
+fn what_could_not_be_read_is_read_for_the_next_event() {
+    let mut desk = Desk::new(breaking());
+    desk.unreadable.insert(tenant(0));
+    post(&mut desk, 0, 1);
+    desk.pass(60_000);
+    desk.unreadable.clear();
+    post(&mut desk, 0, 1);
+    desk.pass(5_001);
+    assert_eq!(end_all(&mut desk, Verdict::Delivered), 2);
+}
+
+/// A lift is heard within the time that it takes to ask, whether the endpoint owed something when
+/// it tripped or only since.
+#[test]
+fn a_lift_is_heard_while_it_is_tripped() {
+    let mut desk = Desk::new(Settings { in_flight_first: 1, ..breaking() });
+    post(&mut desk, 0, 3);
+    assert_eq!(end_all(&mut desk, FAILED), 3);
+    for hold_ms in [1_000, 2_000, 4_000, 8_000, 16_000] {
+        desk.pass(hold_ms + hold_ms / 10 + 1);
+        post(&mut desk, 0, 1);
+        assert_eq!(end_all(&mut desk, FAILED), 1, "a probe");
+    }
+    // Held for 32 s, and nothing to do: all retries are an hour away.
+    desk.pass(11_000);
+    post(&mut desk, 0, 1);
+    let options = Options { lifted_at: desk.now, ..Options::default() };
+    desk.options.insert((tenant(0), EndpointId::DEFAULT), options);
+    desk.pass(10_001);
+    assert_eq!(end_all(&mut desk, Verdict::Delivered), 1);
+}
+
+/// Refused connections come quickly, and say nothing about how long answers take: an endpoint that
+/// answers after 150 ms is given places again after an outage.
+#[test]
+fn quick_failures_are_no_measure_of_answers() {
+    let mut desk = Desk::new(Settings { in_flight_first: 16, ..breaking() });
+    let answer = |desk: &mut Desk| {
+        desk.pass(150);
+        let answered = std::mem::take(&mut desk.started);
+        answered.iter().for_each(|started| desk.end(started, Verdict::Delivered));
+        answered.len()
+    };
+    post(&mut desk, 0, 1_000);
+    (0..5).for_each(|_| assert!(answer(&mut desk) > 0));
+    // Refused at once, for 20 probes.
+    for _ in 0..20 {
+        end_all(&mut desk, FAILED);
+        while desk.started.is_empty() {
+            desk.pass(20);
+        }
+    }
+    let most = (0..30).map(|_| answer(&mut desk)).max().expect("some");
+    assert!(most >= 16, "no more than {most} at a time after 4.5 s of answers");
+}
+
+/// Whoever moves to a host with attempts in flight takes no place that is kept there for another
+/// one beyond the cap.
+#[test]
+fn a_host_that_gets_full_keeps_no_place() {
+    let at = |host| Options { host, ..Options::default() };
+    let caps = Settings { in_flight_per_host_max: 1, settling_max: 1, ..settings() };
+    let mut desk = Desk::new(caps);
+    for (number, host) in [(0, 1), (1, 1), (2, 2)] {
+        desk.options.insert((tenant(number), EndpointId::DEFAULT), at(host));
+        post(&mut desk, number, 1);
+    }
+    assert_eq!(desk.started.len(), 2, "one a host");
+    // The first ends, and the second is called; but nothing may start while its outcome settles.
+    desk.unanswered = Some(Vec::new());
+    desk.end_next(Verdict::Delivered);
+    assert_eq!(desk.started.len(), 1);
+    desk.set_options(&tenant(2), at(1));
+    desk.answer_all();
+    assert_eq!(desk.started.len(), 1, "the host is full");
+    desk.end_next(Verdict::Delivered);
+    assert_eq!(end_all(&mut desk, Verdict::Delivered), 1);
+    assert_eq!(desk.engine.stats().invariant_violations, 0);
+}
