@@ -301,10 +301,9 @@ impl ShardMetrics {
 
     fn seen(&self) -> ShardSeen {
         let engine = self.last().engine;
-        // What waits for a store or for an endpoint's time cannot be hurried by anybody here.
-        let waits =
-            engine.endpoints_on_hold + engine.endpoints_troubled + engine.loading + engine.settling
-                > 0;
+        // What waits for a store cannot be hurried by anybody here; what waits for its endpoint is
+        // not in turn.
+        let waits = engine.loading + engine.settling > 0;
         let ended = [
             engine.attempts,
             engine.delivered,
@@ -319,7 +318,7 @@ impl ShardMetrics {
         ];
         ShardSeen {
             turns: self.turns.load(Ordering::Relaxed),
-            has_work: engine.in_flight > 0 || (engine.ready > 0 && !waits),
+            has_work: engine.in_flight > 0 || (engine.in_turn > 0 && !waits),
             ended: ended.iter().sum(),
         }
     }
@@ -336,6 +335,29 @@ fn histogram() -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Endpoints that are paused or left alone, for as long as they like, hide no engine that has
+    /// something to do and does nothing; and what they are owed is no such thing.
+    #[test]
+    fn a_paused_endpoint_does_not_hide_an_engine_that_does_nothing() {
+        let metrics = Metrics::new();
+        let shard = metrics.shard(0);
+        let waiting = posthaste_engine::Stats {
+            ready: 9,
+            endpoints_troubled: 2,
+            endpoints_on_hold: 1,
+            ..Default::default()
+        };
+        for (stats, has_work) in [
+            (waiting, false),
+            (posthaste_engine::Stats { in_turn: 1, ..waiting }, true),
+            (posthaste_engine::Stats { in_turn: 1, settling: 1, ..waiting }, false),
+            (posthaste_engine::Stats { in_flight: 1, ..waiting }, true),
+        ] {
+            shard.publish(stats, Default::default());
+            assert_eq!(metrics.seen().shards[0].has_work, has_work, "{stats:?}");
+        }
+    }
 
     /// Everything is there from the start, so that a rate over it is right from the first scrape.
     #[test]

@@ -93,7 +93,8 @@ pub(crate) struct TenantBody {
 
 /// That the endpoint is not attempted as usual. Its events wait and lose no attempt by it.
 ///
-/// Left out where all is well, and on AWS, where the operator sees it at the daemons.
+/// Left out where all is well, and on AWS, where the operator sees it at the daemons. Beyond a
+/// thousand endpoints in trouble at a time those that came last are left out, too.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TroubleBody {
     /// `tripped`: left alone since it failed too often in a row. `probing`: one attempt is made to
@@ -330,7 +331,8 @@ fn told(change: &TenantChange) -> Result<String, Refusal> {
 /// Try again now
 ///
 /// Says that the endpoint works again: what kept attempts back because it did not is over, and
-/// waiting events are tried at once, as fast as the limits allow. A pause stays a pause.
+/// waiting events are tried at once, as fast as the limits allow; on AWS within two minutes. A pause
+/// stays a pause.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{tenant_id}/lift",
@@ -357,7 +359,7 @@ pub(crate) async fn lift_tenant(
     let lifted = LiftedTenant {
         tenant_id: id.to_string(),
         lifted_at: at.to_rfc3339(),
-        message: "waiting events are tried again now",
+        message: "waiting events are tried again as soon as this is heard of",
     };
     Ok(answer::json(StatusCode::OK, &lifted))
 }

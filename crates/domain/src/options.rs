@@ -1,9 +1,9 @@
 //! How one tenant wants its events delivered, where that is not as the process does it.
 //!
-//! Parsed once: each part is lawful from then on. What a part is combined with (the process's
-//! limits, its schedule) is said here too, so that every user of an option combines it alike.
+//! Parsed once: each part is lawful from then on.
 //!
-//! Invariant: an option only narrows what the process allows; none of them widens it.
+//! Invariant: an option only narrows what the process allows, but for the retry schedule, which
+//! replaces the process's.
 
 mod headers;
 
@@ -158,12 +158,6 @@ impl DeliveryOptions {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// The deadline of an attempt: the shorter of this one and the process's.
-    #[must_use]
-    pub fn timeout_ms(&self, process_ms: u64) -> u64 {
-        self.timeout.map_or(process_ms, |own| process_ms.min(own.value().into()))
     }
 
     /// The retry schedule, where the process has `process`.

@@ -232,6 +232,7 @@ impl Engine {
         Stats {
             held: self.table.len() as u64,
             ready: self.levels.ready as u64,
+            in_turn: self.turns.ring.len() as u64,
             waiting: self.calendar.len() as u64,
             loading: self.levels.loading as u64,
             in_flight: self.levels.in_flight as u64,

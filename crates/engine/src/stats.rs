@@ -7,6 +7,9 @@ pub struct Stats {
     pub held: u64,
     /// Deliveries that could be attempted as soon as their turn comes.
     pub ready: u64,
+    /// Tenants with something that could be attempted now, were there a place in the process. What
+    /// is ready beside it waits for its endpoint, its host or a rate.
+    pub in_turn: u64,
     /// Retries in memory whose due time has not come (the store holds those further away).
     pub waiting: u64,
     /// Deliveries whose payload is being read.

@@ -42,7 +42,13 @@ enum Made {
 
 /// Prepared endpoints by tenant, each with the version of the record it was made from.
 #[derive(Default)]
-pub(super) struct Endpoints(HashMap<TenantId, (u64, Rc<Endpoint>), RandomState>);
+pub(super) struct Endpoints(HashMap<TenantId, (u64, Rc<Prepared>), RandomState>);
+
+/// An endpoint as its tenant's record has it.
+struct Prepared {
+    endpoint: Endpoint,
+    is_paused: bool,
+}
 
 impl Endpoints {
     /// The version of a tenant's record that was met last.
@@ -107,6 +113,10 @@ impl Shard {
             // charged until it is mended.
             Err(_) => return self.unsent(&start, ours, "cannot read the tenant's configuration"),
         };
+        // Paused since the engine was last told: it hears of it before it hears of this.
+        if endpoint.is_paused {
+            return self.unsent(&start, ours, "its tenant has paused it");
+        }
         if let Some(courier) = &self.store.courier {
             match courier.permit(&start.key, start.round, start.number).await {
                 Permission::Granted => {}
@@ -123,11 +133,11 @@ impl Shard {
             ready_at: start.ready_at,
         };
         let client = self.client();
-        Made::Attempt(client.attempt(&endpoint, request).await)
+        Made::Attempt(client.attempt(&endpoint.endpoint, request).await)
     }
 
     /// The prepared endpoint of a tenant, as its record stands now.
-    async fn endpoint(&self, tenant: &TenantId) -> Result<Option<Rc<Endpoint>>, PortError> {
+    async fn endpoint(&self, tenant: &TenantId) -> Result<Option<Rc<Prepared>>, PortError> {
         let Some(record) = self.store.tenants.tenant(tenant).await? else { return Ok(None) };
         let mut endpoints = self.endpoints.borrow_mut();
         if let Some((version, endpoint)) = endpoints.0.get(tenant)
@@ -140,7 +150,8 @@ impl Shard {
         }
         self.tell_options(&record);
         let endpoint = Endpoint::new(&record.target, &record.secrets);
-        let endpoint = Rc::new(endpoint.with_options(&record.options));
+        let endpoint = endpoint.with_options(&record.options);
+        let endpoint = Rc::new(Prepared { endpoint, is_paused: record.options.paused });
         endpoints.0.insert(tenant.clone(), (record.version, Rc::clone(&endpoint)));
         Ok(Some(endpoint))
     }

@@ -29,6 +29,10 @@ fn inputs(waiting: Waiting, answers: VecDeque<Input>) -> impl Iterator<Item = In
     arrived.into_iter().chain(answers).chain(behind)
 }
 
+/// Reads of options that are answered within the turn that orders them: with each from disk, some
+/// milliseconds.
+const ANSWERED_MAX: usize = 256;
+
 /// What the engine ordered in one turn, sorted by who carries it out.
 #[derive(Default)]
 struct Orders {
@@ -43,13 +47,20 @@ impl Shard {
         let now = self.clock.now();
         self.feed(engine, now);
         let mut orders = Orders::default();
+        let mut answered = 0;
         while let Some(effect) = engine.poll_effect() {
             match effect {
                 Effect::ReadOptions { tenant, endpoint } => {
                     // Nothing is attempted before it is answered, so that it is answered at once
-                    // where the record is in memory.
-                    if let Some(answer) = self.read_options(tenant, endpoint) {
-                        engine.handle(now, answer);
+                    // where the record is in memory; after a start, when none is and everybody
+                    // asks, not all of them in one turn.
+                    match self.read_options(tenant, endpoint) {
+                        Some(answer) if answered < ANSWERED_MAX => {
+                            answered += 1;
+                            engine.handle(now, answer);
+                        }
+                        Some(answer) => self.answer(answer),
+                        None => {}
                     }
                 }
                 other => self.sort(other, &mut orders),

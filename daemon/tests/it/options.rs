@@ -7,37 +7,15 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Home, Setup, admin_key};
-use crate::support::eventually;
 use crate::support::sink::{Reply, Sink};
 
 const PATH: &str = "/v1/tenants/acme";
 /// Longer than a test may take: who waits for this answer hangs.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 
-/// Creates `acme` with these options; gives its key.
-async fn tenant(daemon: &Daemon, target: &str, delivery: &Value) -> String {
-    let body = json!({"tenant_id": "acme", "target_url": target, "delivery": delivery});
-    let answer = daemon.admin_client().post("/v1/tenants", body.to_string()).await;
-    let answer = answer.expect("an answer");
-    assert_eq!(answer.status, 201, "{:?}", answer.body);
-    answer.json()["api_key"].as_str().expect("a key").to_owned()
-}
-
 async fn post(daemon: &Daemon, key: &str) -> String {
     let answer = daemon.client(key).post("/v1/events", r#"{"a":1}"#).await.expect("an answer");
     answer.json()["event_id"].as_str().expect("an id").to_owned()
-}
-
-async fn wait_for(daemon: &Daemon, key: &str, event: &str, fact: impl Fn(&Value) -> bool) -> Value {
-    let mut client = daemon.client(key);
-    let mut detail = Value::Null;
-    eventually("the event gets there", async || {
-        let answer = client.get(&format!("/v1/events/{event}")).await.expect("an answer");
-        detail = answer.json()["event"].take();
-        fact(&detail)
-    })
-    .await;
-    detail
 }
 
 /// A deadline of 1 s is kept where the process has 30 s; a change of headers is in the next attempt
@@ -55,10 +33,10 @@ async fn options_are_kept_and_a_change_needs_no_restart() {
     let own = json!({"timeout_ms": 1_000, "headers": {
         "X-Team": "blue", "Authorization": "Bearer hush-hush",
     }});
-    let key = tenant(&daemon, &sink.url("hook"), &own).await;
+    let key = daemon.tenant_with("acme", &sink.url("hook"), own).await;
     let event = post(&daemon, &key).await;
     let failed = |event: &Value| event["attempt_log"].as_array().is_some_and(|log| !log.is_empty());
-    let detail = wait_for(&daemon, &key, &event, failed).await;
+    let detail = daemon.event(&key, &event, failed).await;
     let first = &detail["attempt_log"][0];
     let error = detail["error_message"].as_str().expect("an error");
     assert!(error.contains("within 1000 ms"), "{error}");
@@ -69,7 +47,7 @@ async fn options_are_kept_and_a_change_needs_no_restart() {
     let mut client = daemon.client(&key);
     let answer = client.send(Method::PATCH, PATH, &[], change.into()).await.expect("an answer");
     assert_eq!(answer.status, 200, "{:?}", answer.body);
-    wait_for(&daemon, &key, &event, |event| event["status"] == "DELIVERED").await;
+    daemon.event(&key, &event, |event| event["status"] == "DELIVERED").await;
     let received = sink.received();
     let (last, earlier) = received.split_last().expect("requests");
     assert!(!earlier.is_empty());
@@ -87,7 +65,7 @@ async fn options_are_kept_and_a_change_needs_no_restart() {
     daemon.kill();
     let daemon = Daemon::start(&home, &setup).await;
     let event = post(&daemon, &key).await;
-    wait_for(&daemon, &key, &event, |event| event["status"] == "DELIVERED").await;
+    daemon.event(&key, &event, |event| event["status"] == "DELIVERED").await;
     assert_eq!(sink.received().last().expect("a request").headers["x-team"], "green");
     let shown = daemon.client(admin_key().expose()).get(PATH).await.expect("an answer").json();
     let delivery = &shown["tenant"]["delivery"];

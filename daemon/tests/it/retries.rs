@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Home, Setup};
-use crate::support::eventually;
 use crate::support::sink::{Reply, Sink};
 
 /// What the schedule of these tests is, in milliseconds.
@@ -44,10 +43,10 @@ async fn a_restart_in_the_middle_changes_nothing() {
     let answer = daemon.client(&key).post("/v1/events", r#"{"a":1}"#).await.expect("an answer");
     let event = answer.json()["event_id"].as_str().expect("an id").to_owned();
     // The second failure is durable once the API shows two attempts.
-    wait_for(&daemon, &key, &event, |event| event["attempts"] == 2).await;
+    daemon.event(&key, &event, |event| event["attempts"] == 2).await;
     daemon.kill();
     let daemon = Daemon::start(&home, &schedule()).await;
-    let detail = wait_for(&daemon, &key, &event, |event| event["status"] == "DLQ").await;
+    let detail = daemon.event(&key, &event, |event| event["status"] == "DLQ").await;
     check_log(&detail, 5);
     let attempts: Vec<_> = sink.received().iter().map(|r| r.attempt).collect();
     assert_eq!(attempts, [1, 2, 3, 4, 5]);
@@ -105,7 +104,7 @@ async fn a_requeue_is_a_fresh_round() {
     let mut client = daemon.client(&key);
     let requeued = client.post("/v1/admin/dlq/requeue", "{}").await.expect("an answer");
     assert_eq!(requeued.json(), serde_json::json!({"requeued": 1, "failed": 0}));
-    let detail = wait_for(&daemon, &key, &event, |event| event["status"] == "DELIVERED").await;
+    let detail = daemon.event(&key, &event, |event| event["status"] == "DELIVERED").await;
     assert_eq!(detail["attempts"], 2);
     assert_eq!(detail["attempt_log"].as_array().map(Vec::len), Some(4));
     let attempts: Vec<_> = sink.received().iter().map(|r| r.attempt).collect();
@@ -116,19 +115,7 @@ async fn post_and_wait_for(daemon: &Daemon, key: &str, status: &str) -> Value {
     let answer = daemon.client(key).post("/v1/events", r#"{"a":1}"#).await.expect("an answer");
     assert_eq!(answer.status, 201, "{:?}", answer.body);
     let event = answer.json()["event_id"].as_str().expect("an id").to_owned();
-    wait_for(daemon, key, &event, |event| event["status"] == status).await
-}
-
-async fn wait_for(daemon: &Daemon, key: &str, event: &str, fact: impl Fn(&Value) -> bool) -> Value {
-    let mut client = daemon.client(key);
-    let mut detail = Value::Null;
-    eventually("the event gets there", async || {
-        let answer = client.get(&format!("/v1/events/{event}")).await.expect("an answer");
-        detail = answer.json()["event"].take();
-        fact(&detail)
-    })
-    .await;
-    detail
+    daemon.event(key, &event, |event| event["status"] == status).await
 }
 
 /// The log has `count` attempts; each began in the window that the end of the one before opens.

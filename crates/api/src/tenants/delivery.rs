@@ -44,10 +44,11 @@ impl Wanted {
                 "headers" => change.headers = part(value, headers)?,
                 "paused" => change.paused = part(value, |value| switch(&value))?,
                 _ => {
-                    return Err(Refusal::shape(format!(
-                        "delivery.{name}: unknown; timeout_ms, retry, rate_per_s, in_flight_max, \
-                         headers and paused are known"
-                    )));
+                    // Not named: it may be a header, with its value, in the wrong place.
+                    return Err(Refusal::shape(
+                        "delivery: an unknown option; timeout_ms, retry, rate_per_s, \
+                         in_flight_max, headers and paused are known",
+                    ));
                 }
             }
         }
@@ -114,7 +115,7 @@ fn object(value: Node, path: &str) -> Result<Vec<(String, Node)>, Refusal> {
     let mut names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     match names.array_windows().find(|[one, next]| one == next) {
-        Some([name, _]) => Err(Refusal::shape(format!("{path}: {name:?} is given twice"))),
+        Some(_) => Err(Refusal::shape(format!("{path}: a name is given twice"))),
         None => Ok(fields),
     }
 }
@@ -158,8 +159,7 @@ fn retry(value: Node) -> Result<RetryOption, Refusal> {
                 return Err(refused(".attempts_max: not a whole number from 1 to 100"));
             }
             _ => {
-                let text = format!(".{name}: unknown; delays_ms and attempts_max are known");
-                return Err(refused(&text));
+                return Err(refused(": an unknown field; delays_ms and attempts_max are known"));
             }
         }
     }

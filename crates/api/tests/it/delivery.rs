@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::support::{Answer, TARGET, Tenant, World};
 
 /// Options that are not lawful: as JSON, the status, and how the line begins.
-const REFUSED: [(&str, u16, &str); 31] = [
+const REFUSED: [(&str, u16, &str); 34] = [
     ("7", 422, "delivery: not an object"),
     ("[]", 422, "delivery: not an object"),
     ("{}", 422, "delivery: give at least one option"),
-    (r#"{"hurry":true}"#, 422, "delivery.hurry: unknown; timeout_ms,"),
-    (r#"{"lifted_at":1}"#, 422, "delivery.lifted_at: unknown; timeout_ms,"),
-    (r#"{"paused":true,"paused":false}"#, 422, "delivery: \"paused\" is given twice"),
+    (r#"{"hurry":true}"#, 422, "delivery: an unknown option; timeout_ms,"),
+    (r#"{"lifted_at":1}"#, 422, "delivery: an unknown option; timeout_ms,"),
+    (r#"{"paused":true,"paused":false}"#, 422, "delivery: a name is given twice"),
     (r#"{"timeout_ms":999}"#, 422, "delivery.timeout_ms: 999 is outside of 1000 to 60000"),
     (r#"{"timeout_ms":-1}"#, 422, "delivery.timeout_ms: not a whole number from 1000 to 60000"),
     (r#"{"timeout_ms":1500.5}"#, 422, "delivery.timeout_ms: not a whole number from 1000"),
@@ -27,7 +27,7 @@ const REFUSED: [(&str, u16, &str); 31] = [
     (r#"{"paused":"yes"}"#, 422, "delivery.paused: neither true nor false"),
     (r#"{"retry":3}"#, 422, "delivery.retry: not an object"),
     (r#"{"retry":{}}"#, 422, "delivery.retry: give delays_ms, attempts_max or both"),
-    (r#"{"retry":{"jitter":1}}"#, 422, "delivery.retry.jitter: unknown; delays_ms and"),
+    (r#"{"retry":{"jitter":1}}"#, 422, "delivery.retry: an unknown field; delays_ms and"),
     (r#"{"retry":{"delays_ms":5}}"#, 422, "delivery.retry.delays_ms: not a list of milliseconds"),
     (r#"{"retry":{"delays_ms":[]}}"#, 422, "delivery.retry: a retry schedule needs at least one"),
     (r#"{"retry":{"delays_ms":[0]}}"#, 422, "delivery.retry: a retry delay of 0 ms is outside"),
@@ -38,7 +38,10 @@ const REFUSED: [(&str, u16, &str); 31] = [
     (r#"{"headers":{"a":1}}"#, 422, "delivery.headers: a value is not a text"),
     (r#"{"headers":{"a: hush":""}}"#, 422, "delivery.headers: a header name has ASCII letters"),
     (r#"{"headers":{"a":"hush\r\nb: c"}}"#, 422, "delivery.headers: the value of a is refused"),
-    (r#"{"headers":{"a":"h","a":"i"}}"#, 422, "delivery.headers: \"a\" is given twice"),
+    (r#"{"headers":{"a":"h","a":"i"}}"#, 422, "delivery.headers: a name is given twice"),
+    (r#"{"headers":{"a: hush":"","a: hush":""}}"#, 422, "delivery.headers: a name is given twice"),
+    (r#"{"a: hush":""}"#, 422, "delivery: an unknown option"),
+    (r#"{"retry":{"a: hush":""}}"#, 422, "delivery.retry: an unknown field"),
     // What a schema cannot say.
     (r#"{"headers":{"a":"h","A":"i"}}"#, 400, "delivery.headers: a is given twice"),
     (r#"{"headers":{"Host":"hush"}}"#, 400, "delivery.headers: host is refused: posthaste or"),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use posthaste::demo::client::{Answer, Client};
 use posthaste_domain::ApiKey;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{PATIENCE, eventually, now};
@@ -157,10 +157,34 @@ impl Daemon {
 
     /// Creates a tenant; gives its API key.
     pub(crate) async fn tenant(&self, id: &str, target: &str) -> String {
-        let body = json!({"tenant_id": id, "target_url": target}).to_string();
-        let answer = self.admin_client().post("/v1/tenants", body).await.expect("an answer");
+        self.tenant_with(id, target, Value::Null).await
+    }
+
+    /// Creates a tenant with delivery options; gives its API key.
+    pub(crate) async fn tenant_with(&self, id: &str, target: &str, delivery: Value) -> String {
+        let body = json!({"tenant_id": id, "target_url": target, "delivery": delivery});
+        let answer = self.admin_client().post("/v1/tenants", body.to_string()).await;
+        let answer = answer.expect("an answer");
         assert_eq!(answer.status, 201, "{:?}", answer.body);
         answer.json()["api_key"].as_str().expect("a key").to_owned()
+    }
+
+    /// An event, as the tenant with this key sees it, as soon as that is a fact.
+    pub(crate) async fn event(
+        &self,
+        key: &str,
+        event: &str,
+        fact: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut client = self.client(key);
+        let mut detail = Value::Null;
+        eventually("the event gets there", async || {
+            let answer = client.get(&format!("/v1/events/{event}")).await.expect("an answer");
+            detail = answer.json()["event"].take();
+            fact(&detail)
+        })
+        .await;
+        detail
     }
 
     /// What an admin route answers.
