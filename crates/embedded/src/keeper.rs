@@ -62,7 +62,8 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
         // Woken early where a memtable is full.
         thread::park_timeout(LOOK);
         memtables.look(&shared.tables);
-        if write_out(shared) {
+        // Where the writer waits for room, it waits for each of them.
+        if write_out(shared) && !shared.tables.has_overfull() {
             thread::sleep(REST);
         }
         if let Err(error) = journals.look() {

@@ -226,7 +226,7 @@ impl Tables {
     /// Whether a memtable is full and nothing is before it on its way to the disk.
     fn is_full(&self, table: Table) -> bool {
         let keyspace = self.keyspace(table);
-        keyspace.tree.active_memtable().size() > self.memtable_bytes_max(table)
+        self.memtable_bytes(table) > self.memtable_bytes_max(table)
             && keyspace.sealed_memtable_count() == 0
     }
 
@@ -235,24 +235,29 @@ impl Tables {
         Table::ALL.into_iter().any(|table| self.is_full(table))
     }
 
-    /// Sends one full memtable on its way to the disk; says whether there was one.
+    /// Sends the fullest memtable on its way to the disk; says whether one was full.
     ///
     /// One, since the store then looks through all tables for what it can let go of, and removes
     /// files while it holds the lock of each in turn: 10 ms a memtable, and the next commit would
     /// have to wait for all of them.
     pub(crate) fn rotate_one(&self) -> fjall::Result<bool> {
-        let Some(table) = Table::ALL.into_iter().find(|table| self.is_full(*table)) else {
+        let full = Table::ALL.into_iter().filter(|table| self.is_full(*table));
+        let Some(fullest) = full.max_by_key(|table| self.memtable_bytes(*table)) else {
             return Ok(false);
         };
-        self.keyspace(table).rotate_memtable()?;
+        self.keyspace(fullest).rotate_memtable()?;
         Ok(true)
+    }
+
+    /// The size of the memtable that is written to.
+    fn memtable_bytes(&self, table: Table) -> u64 {
+        self.keyspace(table).tree.active_memtable().size()
     }
 
     /// Whether a memtable has outgrown what memory is to hold.
     pub(crate) fn has_overfull(&self) -> bool {
         Table::ALL.into_iter().any(|table| {
-            let bytes = self.keyspace(table).tree.active_memtable().size();
-            bytes > self.memtable_bytes_max(table).saturating_mul(OVERFULL)
+            self.memtable_bytes(table) > self.memtable_bytes_max(table).saturating_mul(OVERFULL)
         })
     }
 

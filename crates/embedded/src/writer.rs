@@ -191,17 +191,13 @@ impl Writer {
 
     /// Waits a moment where many ask: one commit for what comes in a millisecond, instead of three.
     ///
-    /// Measured at 14,000 events/s on two cores: 58 µs of CPU an event instead of 72, since there
-    /// are fewer syncs, and fewer wake-ups of everybody behind the writer. Where few ask, nobody
-    /// waits.
+    /// Measured at 14,000 events/s on two cores: this alone saves a fifth of the CPU time, since
+    /// there are fewer syncs, and fewer wake-ups of everybody behind the writer. Where few ask,
+    /// nobody waits.
     fn pace(&self) {
-        if !self.crowded {
-            return;
-        }
-        let now_us = self.shared.observer.monotonic_us();
-        let left = (self.begun_us + PACE_US).saturating_sub(now_us);
-        if left > 0 {
-            std::thread::sleep(Duration::from_micros(left));
+        let waits_us = waits_us(self.crowded, self.begun_us, self.shared.observer.monotonic_us());
+        if waits_us > 0 {
+            std::thread::sleep(Duration::from_micros(waits_us));
         }
     }
 
@@ -218,7 +214,7 @@ impl Writer {
     }
 
     /// Commits, tells the sink and the observer, completes the tickets. `begin_us` is when the
-    /// first of its operations was taken.
+    /// batch was begun: what its first operation has waited for room and for the pace is before it.
     pub(crate) fn commit(
         &mut self,
         mut batch: Batch,
@@ -399,6 +395,12 @@ fn own_clone(batch: &mut Batch) -> Result<(), PortError> {
         batch.needs_sync = true;
     }
     Ok(())
+}
+
+/// How long the next batch waits, where the last one was begun at `begun_us`.
+fn waits_us(crowded: bool, begun_us: u64, now_us: u64) -> u64 {
+    let since = now_us.saturating_sub(begun_us);
+    if crowded { PACE_US.saturating_sub(since) } else { 0 }
 }
 
 const fn proof(commit: &CommitRow) -> Proof {

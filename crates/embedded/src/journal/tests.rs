@@ -208,3 +208,28 @@ fn any_bytes_are_survived() {
         assert_eq!((newest(&scan), scan.torn), (0, Some((path.clone(), 0))));
     }
 }
+
+/// A journal that the store has removed is kept open until the next look, and no longer; one that
+/// is new is held from the next look on.
+#[test]
+fn journals_are_held_until_they_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |number: u64| folder.path().join(format!("{number}.jnl"));
+    let mut journals = HeldJournals::new(folder.path().to_owned());
+    let held = |journals: &HeldJournals| {
+        journals.held.iter().map(|(number, _)| *number).collect::<Vec<_>>()
+    };
+    journals.look().unwrap();
+    assert_eq!(held(&journals), [0; 0]);
+    (9..=11).for_each(|number| fs::write(path(number), "bytes").unwrap());
+    fs::write(folder.path().join("tables"), "no journal").unwrap();
+    journals.look().unwrap();
+    assert_eq!(held(&journals), [9, 10, 11]);
+    fs::remove_file(path(9)).unwrap();
+    let mut kept = String::new();
+    (&journals.held[0].1).read_to_string(&mut kept).unwrap();
+    assert_eq!(kept, "bytes", "still there for who holds it");
+    fs::write(path(12), "bytes").unwrap();
+    journals.look().unwrap();
+    assert_eq!(held(&journals), [10, 11, 12]);
+}

@@ -129,16 +129,22 @@ fn what_cannot_be_written_out_holds_up_the_writer() {
                 }
             });
         }
-        while !ledger.shared.tables.has_overfull() || ledger.stats().queued < TASKS - 1 {
-            tokio::task::yield_now().await;
+        // Until the store's worker gets to this keyspace, others that become too large are written
+        // out, and the writer goes on; then it stands still.
+        let tables = &ledger.shared.tables;
+        let mut stands = false;
+        while !stands {
+            assert!(load.try_join_next().is_none(), "the writer has gone on to the end");
+            let commits = ledger.stats().commits;
+            let mut waits = true;
+            for _ in 0..30_000 {
+                waits &= rows.sealed_memtable_count() > 0 && tables.has_overfull();
+                waits &= !tables.has_full() && ledger.stats().queued >= TASKS - 1;
+                std::thread::yield_now();
+                tokio::task::yield_now().await;
+            }
+            stands = waits && ledger.stats().commits == commits;
         }
-        let commits = ledger.stats().commits;
-        for _ in 0..30_000 {
-            std::thread::yield_now();
-            tokio::task::yield_now().await;
-        }
-        // One was under way when the memtable became too large.
-        assert!(ledger.stats().commits <= commits + 1, "the writer goes on");
         drop(busy);
         load.join_all().await;
     });
@@ -149,5 +155,58 @@ async fn commits(ledger: &Ledger, more: u64) {
     let until = ledger.stats().commits + more;
     while ledger.stats().commits < until {
         tokio::task::yield_now().await;
+    }
+}
+
+fn tables(home: &tempfile::TempDir) -> Tables {
+    let database = Database::builder(home.path().join("store")).manual_journal_persist(true);
+    Tables::open(database.open().unwrap(), &settings(home)).unwrap()
+}
+
+/// More than any memtable may hold.
+fn fill(tables: &Tables, table: Table, chance: &mut Chance) {
+    let bytes = usize::try_from(tables.memtable_bytes_max(table)).unwrap() / 8 + 1;
+    for row in 0_u8..8 {
+        tables.keyspace(table).insert([row], noise(chance, bytes).to_vec()).unwrap();
+    }
+}
+
+/// One at a time, the fullest first, until none is full.
+#[test]
+fn the_fullest_memtable_goes_first_and_alone() {
+    let (home, mut chance) = (home(), Chance(7));
+    let tables = tables(&home);
+    assert!(!tables.has_full() && !tables.rotate_one().unwrap());
+    for table in [Table::Tenants, Table::Payloads] {
+        fill(&tables, table, &mut chance);
+        assert!(tables.is_full(table));
+    }
+    for (payloads, tenants) in [(false, true), (false, false)] {
+        assert!(tables.rotate_one().unwrap());
+        assert_eq!(
+            [Table::Payloads, Table::Tenants].map(|it| tables.is_full(it)),
+            [payloads, tenants]
+        );
+    }
+    assert!(!tables.rotate_one().unwrap());
+}
+
+/// Whoever rotates a memtable, it is kept until the store has let go of it, and then no longer.
+#[test]
+fn memtables_are_kept_until_the_store_lets_go_of_them() {
+    let (home, mut chance) = (home(), Chance(8));
+    let tables = tables(&home);
+    let mut memtables = Memtables::default();
+    memtables.look(&tables);
+    let rows = tables.keyspace(Table::Rows);
+    for round in 0..20 {
+        fill(&tables, Table::Rows, &mut chance);
+        let written = rows.tree.active_memtable();
+        rows.rotate_memtable_and_wait().unwrap();
+        memtables.look(&tables);
+        assert!(memtables.sealed.iter().any(|it| Arc::ptr_eq(it, &written)), "in round {round}");
+        drop(written);
+        memtables.look(&tables);
+        assert!(memtables.sealed.len() <= 3, "{} in round {round}", memtables.sealed.len());
     }
 }

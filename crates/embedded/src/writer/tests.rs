@@ -198,3 +198,19 @@ fn what_was_cut_off_is_counted_in_jobs() {
     let again = opened_cache(settings(&home), NOW);
     assert_eq!(counts(&again)[3], Some(2), "counted once");
 }
+
+/// Batches begin a millisecond apart where many ask, and at once where few do; a clock that stands
+/// or jumps makes nobody wait for longer.
+#[test]
+fn a_crowd_waits_a_millisecond_at_most() {
+    for (crowded, begun_us, now_us, waits) in [
+        (false, 1_000, 1_000, 0),
+        (true, 1_000, 1_000, PACE_US),
+        (true, 1_000, 1_400, 600),
+        (true, 1_000, 2_000, 0),
+        (true, 1_000, u64::MAX, 0),
+        (true, 5_000, 1_000, PACE_US),
+    ] {
+        assert_eq!(waits_us(crowded, begun_us, now_us), waits, "{begun_us} {now_us}");
+    }
+}
