@@ -67,7 +67,7 @@ impl Isolation {
                 Fraction,
                 "0.75",
                 "The part of delivery.in-flight-max that all slow endpoints together may have, so \
-                 that those that answer soon never wait for them.",
+                 that those that answer soon never wait for them; a hundredth at least.",
             )),
             slow_ms: s.key(
                 "slow-after",
@@ -89,7 +89,8 @@ impl Isolation {
                     List { item: PlanWeight, min: 0, max: 100 },
                     "",
                     "Turns that tenants of a plan get while others get one, such as \"pro=4\". It \
-                     matters while there is more to do than can be done.",
+                     matters while there is more to do than can be done. Where a plan is named twice \
+                     the last one counts.",
                 )
                 .into_iter()
                 .collect(),
@@ -106,8 +107,9 @@ impl Breaker {
                     "breaker-failures",
                     CountOrZero { max: 10_000, zero: "never" },
                     "20",
-                    "Failures in a row (no connection, no answer in time, 5xx, 408, 429) after \
-                     which an endpoint is left alone. Its events wait and cost no attempt.",
+                    "Failures in a row (no connection, no or a broken answer, a redirect, 5xx, 408, \
+                     429 without Retry-After) after which an endpoint is left alone. Its events \
+                     wait and cost no attempt.",
                 )
                 .map_or(0, std::num::NonZeroUsize::get),
             ),
