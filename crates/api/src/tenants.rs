@@ -331,8 +331,8 @@ fn told(change: &TenantChange) -> Result<String, Refusal> {
 /// Try again now
 ///
 /// Says that the endpoint works again: what kept attempts back because it did not is over, and
-/// waiting events are tried at once, as fast as the limits allow; on AWS within two minutes. A pause
-/// stays a pause.
+/// waiting events are tried at once, as fast as the limits allow; on AWS within two minutes. A
+/// pause stays a pause.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{tenant_id}/lift",

@@ -89,8 +89,8 @@ impl Isolation {
                     List { item: PlanWeight, min: 0, max: 100 },
                     "",
                     "Turns that tenants of a plan get while others get one, such as \"pro=4\". It \
-                     matters while there is more to do than can be done. Where a plan is named twice \
-                     the last one counts.",
+                     matters while there is more to do than can be done. Where a plan is named \
+                     twice the last one counts.",
                 )
                 .into_iter()
                 .collect(),
@@ -107,9 +107,9 @@ impl Breaker {
                     "breaker-failures",
                     CountOrZero { max: 10_000, zero: "never" },
                     "20",
-                    "Failures in a row (no connection, no or a broken answer, a redirect, 5xx, 408, \
-                     429 without Retry-After) after which an endpoint is left alone. Its events \
-                     wait and cost no attempt.",
+                    "Failures in a row (no connection, no or a broken answer, a redirect, 5xx, \
+                     408, 429 without Retry-After) after which an endpoint is left alone. Its \
+                     events wait and cost no attempt.",
                 )
                 .map_or(0, std::num::NonZeroUsize::get),
             ),

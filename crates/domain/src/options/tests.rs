@@ -176,7 +176,10 @@ fn nothing_shows_a_value() {
 proptest! {
     /// For all names and values: refused, or a header line of their own and no more.
     #[test]
-    fn what_is_taken_is_one_line(name in "\\PC{0,12}|[a-zA-Z-]{1,12}", value in "[ -~\\t\\r\\n\\x00\\x7f\u{e9}]{0,12}") {
+    fn what_is_taken_is_one_line(
+        name in "\\PC{0,12}|[a-zA-Z-]{1,12}",
+        value in "[ -~\\t\\r\\n\\x00\\x7f\u{e9}]{0,12}",
+    ) {
         if let Ok(taken) = headers(&[(&name, &value)]) {
             let pairs: Vec<_> = taken.expose().collect();
             prop_assert_eq!(&pairs, &[(&*name.to_ascii_lowercase(), &*value)]);
