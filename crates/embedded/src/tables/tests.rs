@@ -1,5 +1,6 @@
 //! What the store does in the background, under the loads that are hard on it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -113,16 +114,22 @@ fn a_busy_worker_is_never_stuck() {
 #[expect(clippy::await_holding_lock, reason = "only the store's worker waits for it")]
 fn what_cannot_be_written_out_holds_up_the_writer() {
     const TASKS: u64 = 8;
+    // Ten times as many as fill what memory may hold, however late memtables are rotated.
+    const EVENTS_MAX: u64 = 50_000;
     let home = home();
     let settings = Settings { memtable_bytes: 1, ..settings(&home) };
     run(open(settings), async |ledger| {
         let rows = ledger.shared.tables.keyspace(Table::Rows).clone();
         let busy = rows.tree.get_flush_lock();
+        let enough = Arc::new(AtomicBool::new(false));
         let mut load = JoinSet::new();
         for task in 0..TASKS {
-            let ledger = ledger.clone();
+            let (ledger, enough) = (ledger.clone(), Arc::clone(&enough));
             load.spawn(async move {
-                for n in 0..4_000 {
+                for n in 0..EVENTS_MAX {
+                    if enough.load(Ordering::Relaxed) {
+                        return;
+                    }
                     let entropy = u128::from((task << 32) | n);
                     let new = event("acme", Timestamp::from_millis(100), entropy);
                     ledger.accept(vec![new]).await.unwrap();
@@ -145,6 +152,7 @@ fn what_cannot_be_written_out_holds_up_the_writer() {
             }
             stands = waits && ledger.stats().commits == commits;
         }
+        enough.store(true, Ordering::Relaxed);
         drop(busy);
         load.join_all().await;
     });
