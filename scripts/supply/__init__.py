@@ -1,0 +1,1 @@
+"""What `scripts/sbom`, `scripts/outputs` and `scripts/secrets` share: what our programs are made of."""
