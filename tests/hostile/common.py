@@ -6,6 +6,7 @@ Standard library only. `PROVE_LONG=1` in the environment asks for the long forms
 
 import os
 import queue
+import re
 import resource
 import signal
 import socket
@@ -199,14 +200,12 @@ def place(address):
     return host, int(port)
 
 
-def raw(address, sent, patience_s=PATIENCE_S, half_close=False):
-    """Sends bytes as they are; gives everything that comes back until the connection ends, or goes quiet."""
+def raw(address, sent, patience_s=PATIENCE_S):
+    """Sends bytes as they are; gives everything that comes back until the connection ends."""
     with socket.create_connection(place(address), timeout=patience_s) as stream:
         answer = bytearray()
         try:
             stream.sendall(sent)
-            if half_close:
-                stream.shutdown(socket.SHUT_WR)
             while piece := stream.recv(65536):
                 answer += piece
         except (ConnectionError, TimeoutError):
@@ -216,7 +215,8 @@ def raw(address, sent, patience_s=PATIENCE_S, half_close=False):
 
 
 def statuses(answer):
-    return [int(line[9:12]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ") and line[9:12].isdigit()]
+    """Of all answers on a connection, also of one that nobody asked for."""
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
 
 
 def body_of(answer):
