@@ -88,7 +88,7 @@ watch_for_the_end() {
 
 main() {
     export DEBIAN_FRONTEND=noninteractive
-    apt_install awscli ca-certificates curl
+    apt_install awscli ca-certificates curl nftables
     INSTANCE=$(metadata instance-id)
     trap 'signal FAILURE' EXIT
     mount_ledger
