@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
-from common import Instance, Proof, eventually, home, must, note, run
+from common import Instance, Proof, eventually, home, must, note, quiet, run
 from posthaste import PATIENCE_S, Api, Sink, new_api_key
 
 LOUDEST = "trace," + ",".join(
@@ -37,6 +37,8 @@ SETTINGS = {
     "retry.delays": "50ms",
     "retry.attempts-max": 2,
     "isolation.breaker-failures": 2,
+    "isolation.breaker-hold": "20ms",
+    "isolation.breaker-hold-max": "50ms",
 }
 CRASHES = 3
 
@@ -83,7 +85,7 @@ class Day:
         self.binary, self.marks, self.told = binary, marks, Told()
         self.folder = Path(stack.enter_context(home()))
         self.config("before")
-        self.sink = stack.enter_context(Sink())
+        self.sink = quiet(stack.enter_context(Sink()))
         self.daemon = Instance(binary, self.folder, **SETTINGS)
         stack.callback(lambda: self.daemon.process.poll() is None and self.daemon.kill())
         self.daemon.start()
@@ -147,6 +149,8 @@ class Day:
             self.sink.answers[tail] = [500, 301, 503, 429]
             dead = self.post()
             self.ends(dead, "DLQ", "FAILED")
+            # While its endpoint is left alone, it is named here.
+            self.leave()
         self.sink.answers.clear()
         # A name that is none, or that no name server is there to ask for: whose fault that is depends on the machine.
         self.ask("PATCH", "/v1/tenants/acme", {"target_url": f"http://nowhere.invalid{tail}"})
