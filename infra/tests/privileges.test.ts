@@ -3,9 +3,13 @@
  * somebody has written it down a second time and, one hopes, has thought about it.
  */
 
+import { Template } from "aws-cdk-lib/assertions";
+import { PolicyStatement, Role } from "aws-cdk-lib/aws-iam";
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Resource, readable, resources, synthesized } from "./support";
+import { posthaste } from "../lib/app";
+import { parseConfig } from "../lib/config";
+import { FULL, folder, placeholders, readable, type Resource, resources, synthesized } from "./support";
 
 const { app, network } = synthesized();
 
@@ -36,8 +40,8 @@ function list(value: unknown): unknown[] {
 }
 
 /** The statements of the role whose logical id begins so. */
-function statements(role: string): Statement[] {
-  const policies = Object.entries(resources(app, "AWS::IAM::Policy"));
+function statements(role: string, template = app): Statement[] {
+  const policies = Object.entries(resources(template, "AWS::IAM::Policy"));
   const own = policies.filter(([id]) => id.startsWith(`${role}DefaultPolicy`));
   assert.equal(own.length, 1, `policies of ${role}`);
   const document = own[0]?.[1].Properties["PolicyDocument"] as { Statement: Statement[] };
@@ -45,8 +49,8 @@ function statements(role: string): Statement[] {
 }
 
 /** `action on resource`, and `(if …)` where there is a condition. */
-function rights(role: string): string[] {
-  const each = statements(role).flatMap((statement) => {
+function rights(role: string, template = app): string[] {
+  const each = statements(role, template).flatMap((statement) => {
     assert.equal(statement.Effect, "Allow");
     const condition = statement.Condition === undefined ? "" : " (if)";
     return list(statement.Resource).flatMap((resource) =>
@@ -212,4 +216,25 @@ test("a function is called by its API, or by its schedule, and by nobody else", 
     "apigateway calls Requeue",
     "events calls <PastDueWatch",
   ]);
+});
+
+test("one right too many is seen, whoever gets it", () => {
+  const { stack } = posthaste(parseConfig(FULL), placeholders(), { outdir: folder() });
+  const roles = stack.node.findAll().filter((one) => one instanceof Role);
+  const action = "dynamodb:DeleteItem";
+  const resource = "arn:aws:dynamodb:eu-central-1:123456789012:table/other";
+  for (const role of roles) {
+    role.addToPolicy(new PolicyStatement({ actions: [action], resources: [resource] }));
+  }
+  const careless = Template.fromStack(stack);
+  const names = ["Authorizer", "Ingest", "Receiver", "Requeue"].map((name) => `Functions${name}Role`);
+  const all = [...names, "PastDueWatchRole", "FleetRole"];
+  const seen = all.filter((name) => {
+    const added = rights(name, careless).filter((right) => !rights(name).includes(right));
+    return added.length === 1 && added[0] === `${action} on ${resource}`;
+  });
+  assert.deepEqual(seen, all);
+  const granted = all.flatMap((name) => rights(name)).length;
+  const control = `a right too many seen in ${seen.length} of ${all.length} roles`;
+  console.log(`proof: 32 tried ${granted} held ${granted} control ${control}`);
 });
