@@ -36,7 +36,7 @@ WITHOUT_TEXT = {
 }
 
 FILES = re.compile(r"^(?:LICEN[CS]E|COPYING|NOTICE|UNLICENSE|COPYRIGHT)", re.IGNORECASE)
-COPYRIGHT = re.compile(r"^\W{0,6}((?:copyright\b|\(c\)|©).*\b(?:\d{4}|by|the|\w+ \w+).*)$", re.IGNORECASE | re.MULTILINE)
+COPYRIGHT = re.compile(r"^\W{0,6}((?:copyright\b(?!\s+(?:notice|holders))|\(c\)|©).*\b(?:\d{4}|by|the|\w+ \w+).*)$", re.IGNORECASE | re.MULTILINE)
 
 # For crates that name MIT and bring no text of it.
 MIT = """\
@@ -179,7 +179,7 @@ def copyright_file(head, found):
 
 def paragraph(names, licence, copyrights, texts):
     files = [f"vendor/{name.replace(' ', '-').replace('@', '-')}/*" for name in names]
-    words = "\n\n".join([*texts, *(said for name, said in WITHOUT_TEXT.items() if name in licence.split(" and "))])
+    words = "\n\n".join([*texts, *(said for name, said in WITHOUT_TEXT.items() if name in re.split(" and | AND ", licence))])
     return "\n".join(
         [
             "Files: " + "\n       ".join(textwrap.wrap(" ".join(files), 110, break_long_words=False, break_on_hyphens=False)),

@@ -23,6 +23,10 @@ def crate(licence, folder, name="some"):
     )  # fmt: skip
 
 
+def licenses_words(licence):
+    return licences.paragraph(["some@1.0.0"], licence, ("Somebody",), ("the words of ISC",))
+
+
 def bill(**scopes):
     components = [
         {"bom-ref": f"pkg:cargo/{name}@1.0.0", "name": name, "version": "1.0.0", "scope": scope,
@@ -79,6 +83,14 @@ class Licences(unittest.TestCase):
         for licence in ("GPL-3.0-only", "ISC", None):
             with self.assertRaises(licences.Missing, msg=licence):
                 self.notice(licence, LICENSE=APACHE)
+
+    def test_words_about_copyright_are_no_copyright(self):
+        text = MIT + "The above copyright notice\ncopyright notice and this permission\nCOPYRIGHT HOLDERS BE LIABLE the\n"
+        self.assertEqual(self.notice("MIT", LICENSE=text).copyrights, ("Copyright (c) 2019 Somebody",))
+
+    def test_the_apache_license_is_named_by_its_place_beside_other_words(self):
+        for licence in ("Apache-2.0 and ISC", "Apache-2.0 AND ISC"):
+            self.assertIn("common-licenses/Apache-2.0", licenses_words(licence))
 
     def test_a_paragraph_is_as_debian_reads_it(self):
         text = licences.paragraph(["some@1.0.0"], "MIT", ("Copyright Somebody",), ("one\n\ntwo",))
