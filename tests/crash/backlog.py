@@ -1,0 +1,134 @@
+"""A backlog that would not fit into memory (row 21), and a start on one (row 3).
+
+The backlog waits behind a paused endpoint, half of it of events that were tried and wait for their retry where that is
+asked for. Memory is bounded by the settings, so it is the same with five times as much.
+"""
+
+from account import Account, judge
+from machine import Home, Place, eventually
+from poster import Poster
+from shim import Shim
+from sink import Sink
+
+MIB = 1 << 20
+# 40,000 of them are 160 MB of payloads.
+PADS = [b"p" * 4000]
+SHORT_EVENTS = 40_000
+SHORT_PADS = [b"p" * 200]
+BATCH = (200, 400)
+# What PROMISES grants, and what a build without optimisation takes more is nothing of note.
+MEMORY_MAX = 150 * MIB
+# As much of everything as there is: no bound any more.
+UNBOUND = {"data__memtable": "1GiB", "data__journal_max": "8GiB", "engine__payload_memory_max": "8GiB"}
+READY_S_MAX = 2.0
+
+
+class Pile:
+    """A home with so many events that wait."""
+
+    def __init__(self, world, place, events, pads, **settings):
+        self.world, self.account = world, Account(size=events + 10_000, pads=pads)
+        self.sink, self.events = Sink(self.account), events
+        self.home = Home(world.binary, place.path, **settings)
+        self.daemon = self.home.start()
+        self.home.tenant(self.daemon, self.sink.url())
+
+    def post(self, count, **how):
+        spread = {"singles": 0, "batchers": 6, "batch": BATCH, **how}
+        poster = Poster(self.account, self.daemon.api, self.home.key, self.world.rng, limit=count, keyed=False, **spread)
+        poster.start()
+        self.world.check(poster.wait(1800), "the backlog could not be made")
+        self.world.check(self.daemon.alive(), f"the daemon has ended:\n{self.daemon.printed()}")
+
+    def close(self):
+        self.daemon.end()
+        self.sink.close()
+
+
+def peak(world, events, deliver=True, **settings):
+    """The most memory that this backlog took, while it grew and while it was delivered after a start; the verdict, where
+    it was delivered."""
+    with Place() as place:
+        pile = Pile(world, place, events, PADS, **settings)
+        try:
+            pile.home.pause(pile.daemon, True)
+            pile.post(events)
+            memory = pile.daemon.memory()
+            if not deliver:
+                return memory, None
+            pile.daemon.kill()
+            pile.daemon = pile.home.start()
+            pile.home.pause(pile.daemon, False)
+            verdict = judge(pile.account, pile.daemon)
+            return max(memory, pile.daemon.memory()), verdict
+        finally:
+            pile.close()
+
+
+def prove_memory(world):
+    events = world.rounds(SHORT_EVENTS, 1_000_000)
+    most, verdict = peak(world, events)
+    world.say(f"{most / MIB:.0f} MiB at most with {events} events of 4 kB that wait; {verdict}")
+    world.check(verdict.held and not verdict.owed, f"{verdict}")
+    world.check(most <= MEMORY_MAX, f"{most / MIB:.0f} MiB are more than {MEMORY_MAX / MIB:.0f}")
+    world.count(verdict)
+    unbound, _ = peak(world, SHORT_EVENTS, deliver=False, **UNBOUND)
+    world.check(unbound > MEMORY_MAX, f"without bounds no more than {unbound / MIB:.0f} MiB: this cannot fail")
+    note = f"{most / MIB:.0f} MiB with {events} events that wait"
+    world.proof(21, events, events, f"the same without bounds: caught, {unbound / MIB:.0f} MiB", note)
+
+
+def recovery(world, events, lie=False, **settings):
+    """Killed with a backlog, a tenth of it timers. How long after the start it was ready, and how long until the first
+    delivery, in seconds; how many waited; the verdict, or none where it is not asked for."""
+    timers = events // 10
+    with Place() as place:
+        # A failure is final for an hour, so that those that have failed wait as timers.
+        held = {"retry__delays": "1h", "isolation__breaker_failures": "0"}
+        pile = Pile(world, place, events + 1, SHORT_PADS, **held, **settings)
+        account, sink = pile.account, pile.sink
+        try:
+            sink.answer(status=503)
+            pile.post(timers)
+            eventually("all of the first have failed", lambda: account.counter("failed") >= timers, 600)
+            pile.home.pause(pile.daemon, True)
+            if lie:
+                pile.daemon.kill()
+                shim = Shim(world.shim, place.path / "told", pile.home.data, "lie", match=".jnl")
+                pile.daemon = pile.home.start(shim=shim)
+                shim.arm()
+            pile.post(events - timers)
+            sink.answer()
+            pile.home.pause(pile.daemon, False)
+            pile.daemon.kill()
+            account.forget_first()
+            pile.daemon = pile.home.start(ready=False)
+            ready = pile.daemon.wait_ready()
+            if lie:
+                return ready, 0.0, 0, judge(account, pile.daemon, patience_s=0.0)
+            eventually("a first delivery", account.first_at)
+            first = account.first_at() - pile.daemon.started
+            eventually("what had not failed is delivered", lambda: account.counter("distinct") >= events - timers, 1200)
+            # What is owed is what waits for an hour.
+            return ready, first, events, judge(account, pile.daemon, patience_s=0.0)
+        finally:
+            pile.close()
+
+
+def prove_recovery(world):
+    events = world.rounds(20_000, 1_000_000)
+    ready, first, waiting, verdict = recovery(world, events)
+    times = f"ready after {ready * 1000:.0f} ms, first delivery after {first * 1000:.0f} ms"
+    world.say(f"{times}, with {waiting} that wait; {verdict}")
+    world.check(verdict.held and verdict.owed <= events // 10, f"{verdict}")
+    world.count(verdict)
+    if not world.long:
+        _, _, _, wrong = recovery(world, 2_000, lie=True)
+        world.check(not wrong.held, f"a disk that drops writes was not caught: {wrong}")
+        control = f"a disk that says yes and drops writes: caught, {len(wrong.lost)} of {wrong.accepted} lost"
+    else:
+        world.check(ready <= READY_S_MAX, f"ready after {ready:.2f} s")
+        slow, _, _, _ = recovery(world, events, **UNBOUND)
+        world.check(slow > READY_S_MAX, f"with journals of any length it is ready after {slow:.2f} s as well")
+        control = f"journals of any length: caught, ready after {slow * 1000:.0f} ms"
+    world.proof(3, waiting, waiting, control, times)
