@@ -2,6 +2,7 @@
 """Real crashes of the real binary: killed, stopped, cut off from its disk, its power and its descriptors.
 
     tests/crash/run.py [--binary target/debug/posthaste] [--only NAME]… [--rounds N] [--seed N] [--long] [--minutes N]
+                       [--loadgen FILE]
 
 Each proof posts events, breaks something, starts again, and holds everything that got a 201 against what a receiver saw.
 Each has a control, a wrong variant that it must catch. One line `proof: ROW tried N held N control …` for each.
@@ -22,6 +23,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests"), str(Path(__file__).resolve().parent)]
 
 import backlog  # noqa: E402
+import bulk  # noqa: E402
 import descriptors  # noqa: E402
 import faults  # noqa: E402
 import kills  # noqa: E402
@@ -43,6 +45,7 @@ PROOFS = {
     "memory": backlog.prove_memory,
     "recovery": backlog.prove_recovery,
     "stop": stops.prove,
+    "bulk": bulk.prove,
 }
 
 
@@ -101,6 +104,7 @@ def arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--long", action="store_true", default=os.environ.get("PROVE_LONG") == "1")
+    parser.add_argument("--loadgen", type=Path)
     parser.add_argument("--minutes", type=float)
     return parser.parse_args()
 
