@@ -111,7 +111,7 @@ class Account:
         return found
 
     def wait_delivered(self, patience_s, alive=lambda: True):
-        """Waits until nothing is missing; gives up when nothing was delivered for `patience_s`. What is missing then."""
+        """Waits until nothing is missing, or nothing was delivered for `patience_s`. What is missing then."""
         seen, since = -1, time.monotonic()
         while missing := self.missing():
             now, deliveries = time.monotonic(), self.counter("deliveries")
@@ -164,8 +164,8 @@ class Verdict:
 
 
 def judge(account, daemon, patience_s=60.0, ask_max=200):
-    """Waits for the deliveries, and asks the API for what is missing: one by one, or, of very many, by its lists. What is
-    owed is waited for."""
+    """Waits for the deliveries, and asks the API for what is missing: one by one, or, of very many, by its lists.
+    What is owed is waited for."""
     deadline = time.monotonic() + patience_s
     while True:
         missing = account.wait_delivered(1.0, daemon.alive)

@@ -35,7 +35,8 @@ class Pile:
 
     def post(self, count, **how):
         spread = {"singles": 0, "batchers": 6, "batch": BATCH, **how}
-        poster = Poster(self.account, self.daemon.api, self.home.key, self.world.rng, limit=count, keyed=False, **spread)
+        place = (self.account, self.daemon.api, self.home.key, self.world.rng)
+        poster = Poster(*place, limit=count, keyed=False, **spread)
         poster.start()
         self.world.check(poster.wait(1800), "the backlog could not be made")
         self.world.check(self.daemon.alive(), f"the daemon has ended:\n{self.daemon.printed()}")
@@ -46,8 +47,8 @@ class Pile:
 
 
 def peak(world, events, deliver=True, **settings):
-    """The most memory that this backlog took, while it grew and while it was delivered after a start; the verdict, where
-    it was delivered."""
+    """The most memory that this backlog took, while it grew and, where that is asked for, while it was delivered after
+    a start; the verdict then."""
     with Place() as place:
         pile = Pile(world, place, events, PADS, **settings)
         try:

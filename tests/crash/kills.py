@@ -26,11 +26,12 @@ class Lives:
 
     def __init__(self, world, home, account, sink):
         self.world, self.home, self.account, self.sink = world, home, account, sink
-        self.ready, self.first = [], []
+        self.count, self.ready, self.first = 0, [], []
 
     def one(self, shim=None):
         """A life under load, and its sudden end. One in four ends while it is still starting."""
         rng, account = self.world.rng, self.account
+        self.count += 1
         owed = account.ahead() > 0
         account.forget_first()
         daemon = self.home.start(shim=shim, ready=False)
@@ -92,8 +93,8 @@ def final(home, account):
 
 
 def prove(world):
-    rounds = world.rounds(20, 5000)
-    verdict, lives = kill_loop(world, rounds)
+    verdict, lives = kill_loop(world, world.rounds(20, 5000))
+    rounds = lives.count
     repeats_max = rounds * (IN_FLIGHT_MAX + SETTLING_MAX)
     world.say(
         f"{len(lives.ready)} kills under load, {verdict}; ready after {max(lives.ready) * 1000:.0f} ms at most, "

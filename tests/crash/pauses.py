@@ -1,4 +1,4 @@
-"""SIGSTOP for longer than every time-out, and SIGCONT (row 10, standalone): nothing lost, and what was final stays so."""
+"""SIGSTOP for longer than every time-out, and SIGCONT (row 10, standalone): nothing lost, and what was final stays."""
 
 import signal
 import time

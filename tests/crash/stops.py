@@ -16,7 +16,7 @@ STOPPED, KILLED = 0, -9
 
 
 def stop_loop(world, rounds, how):
-    """Stops it so often, each time with a start after it. The verdict, the slowest stop, and how many rounds it were."""
+    """Stops it so often, with a start after each stop. The verdict, the slowest stop, and how many there were."""
     with Place() as place:
         account = Account(size=world.size(200_000, 2_000_000))
         sink = Sink(account)
