@@ -14,6 +14,9 @@ mod client;
 mod dead_letters;
 mod error;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod item;
 mod queue;
 mod reading;

@@ -20,6 +20,8 @@
 //!
 //! Invariant: a tenant has a configuration row and the row of its first key, or neither.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod identity;
 mod options;
 mod record;

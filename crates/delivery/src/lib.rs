@@ -24,6 +24,9 @@ mod dns;
 mod egress;
 mod endpoint;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod pool;
 mod progress;
 mod request;

@@ -17,6 +17,9 @@ mod batch;
 pub mod codec;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod history;
 mod identity;
