@@ -16,8 +16,8 @@ PADS = [b"p" * 4000]
 SHORT_EVENTS = 40_000
 SHORT_PADS = [b"p" * 200]
 BATCH = (200, 400)
-# What PROMISES grants, and what a build without optimisation takes more is nothing of note.
-MEMORY_MAX = 150 * MIB
+# What is promised, of the program as it is shipped; and of a build without optimisation on a machine of any size.
+MEMORY_MAX, SHORT_MEMORY_MAX = 150 * MIB, 190 * MIB
 # As much of everything as there is: no bound any more.
 UNBOUND = {"data__memtable": "1GiB", "data__journal_max": "8GiB", "engine__payload_memory_max": "8GiB"}
 READY_S_MAX = 2.0
@@ -69,12 +69,13 @@ def peak(world, events, deliver=True, **settings):
 def prove_memory(world):
     events = world.rounds(SHORT_EVENTS, 1_000_000)
     most, verdict = peak(world, events)
+    memory_max = MEMORY_MAX if world.long else SHORT_MEMORY_MAX
     world.say(f"{most / MIB:.0f} MiB at most with {events} events of 4 kB that wait; {verdict}")
     world.check(verdict.held and not verdict.owed, f"{verdict}")
-    world.check(most <= MEMORY_MAX, f"{most / MIB:.0f} MiB are more than {MEMORY_MAX / MIB:.0f}")
+    world.check(most <= memory_max, f"{most / MIB:.0f} MiB are more than {memory_max / MIB:.0f}")
     world.count(verdict)
     unbound, _ = peak(world, SHORT_EVENTS, deliver=False, **UNBOUND)
-    world.check(unbound > MEMORY_MAX, f"without bounds no more than {unbound / MIB:.0f} MiB: this cannot fail")
+    world.check(unbound > memory_max, f"without bounds no more than {unbound / MIB:.0f} MiB: this cannot fail")
     note = f"{most / MIB:.0f} MiB with {events} events that wait"
     world.proof(21, events, events, f"the same without bounds: caught, {unbound / MIB:.0f} MiB", note)
 
