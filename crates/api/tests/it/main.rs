@@ -20,6 +20,7 @@ mod ingest;
 mod keys;
 mod lists;
 mod matrix;
+mod mutations;
 mod quota;
 mod receiver;
 mod storage;
