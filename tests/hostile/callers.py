@@ -312,6 +312,10 @@ def at_once(world, proof):
     proof.equal(conflict.status, 409, "one key, another body")
     foreign = other.request("POST", "/v1/events", b"{}", same)
     proof.check(foreign.status == 201 and foreign.body != next(iter(answers))[1], "one key, another tenant")
+    waiting = world.daemon.tenant("waiting", world.sink.url("/waiting"), delivery={"paused": True})
+    [event] = post_batch(waiting["client"], ["{}"])
+    early = waiting["client"].request("POST", f"/v1/events/{event}/retry", b"")
+    proof.equal(early.status, 400, "retry of an event that waits")
     dead = world.daemon.tenant("dying", world.sink.url("/gone"))
     world.sink.answers["/gone"] = [410] * 100
     post_batch(dead["client"], ["{}"] * 40)

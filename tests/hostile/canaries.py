@@ -32,8 +32,8 @@ LOUDEST = "trace," + ",".join(
 )
 SETTINGS = {
     "log.level": LOUDEST,
-    "delivery.attempt-timeout": "500ms",
-    "delivery.connect-timeout": "400ms",
+    "delivery.attempt-timeout": "2s",
+    "delivery.connect-timeout": "1s",
     "retry.delays": "50ms",
     "retry.attempts-max": 2,
     "isolation.breaker-failures": 2,

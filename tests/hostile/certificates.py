@@ -34,11 +34,11 @@ class Authority:
     def _openssl(self, words, *more):
         subprocess.run(["openssl", *words.split(), *more], check=True, capture_output=True)
 
-    def context(self, name, subject, days=("20200101000000Z", "20990101000000Z"), self_signed=False, chain=1):
+    def context(self, name, subject, days=("20200101000000Z", "20990101000000Z"), self_signed=False, chain=1, more=""):
         """A server's TLS settings with a certificate for `subject` (as `IP:127.0.0.1` or `DNS:name`)."""
         key, request, certificate = (self.folder / f"{name}.{kind}" for kind in ("key", "csr", "pem"))
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={subject}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
+        extensions.write_text(f"subjectAltName={subject}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n{more}")
         self._openssl(
             "req -nodes -subj /CN=endpoint -newkey ec -pkeyopt ec_paramgen_curve:P-256",
             "-keyout", key, "-out", request,
@@ -115,6 +115,12 @@ def behaviours(authority):
         ("chain-of-5mib", authority.context("chain", ip, chain=8000)),
     ):
         yield f"tls-{name}", keeps(OK), TLS_FAILED, context, "https"
+    # Nobody looks there: not for revoked certificates, not for what may be at such an address.
+    lists = "crlDistributionPoints=URI:http://169.254.169.254/\nauthorityInfoAccess=OCSP;URI:http://169.254.169.254/\n"
+    yield "tls-revocation-lists", keeps(OK), {"ok"}, authority.context("lists", ip, more=lists), "https"
+    older = authority.context("older", ip)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    yield "tls-1-2", keeps(OK), {"ok"}, older, "https"
     yield "tls-good", keeps(OK), {"ok"}, good, "https"
     yield "tls-without-goodbye", without_goodbye, {"ok"}, good, "https"
     yield "tls-http2-anyway", http2_anyway, {"protocol_error", "tls_failed"}, h2, "https"

@@ -34,8 +34,9 @@ POSTED = 50_000 if LONG else 1_500
 ROTATIONS = 100 if LONG else 8
 SEED = 0x5EED
 TOLERANCE_S = 300
-# The longest time between a verifier's reading of the clock and ours.
-EDGE_S = 3
+# More than any time between our reading of the clock and the receiver's. The edge itself is tried with a clock that stands
+# still, in the tests of the domain and of the API.
+EDGE_S = 20
 
 
 class Stripe:
@@ -251,14 +252,18 @@ def headers_of_the_list(scene, proof):
         (f"t=+{now},v1={right}", 401), (f"t=0{now},v1={right}", 401), (f"t=1e9,v1={right}", 401),
         (f"t={now}.0,v1={right}", 401), (f"t=-1,v1={right}", 401), (f"t=99999999999999999999,v1={right}", 401),
         ("t=\u0661\u0667,v1=" + right, 401),
-        *((f"t={now + off},v1={digest(now + off)}", 200) for off in (-TOLERANCE_S + EDGE_S, 0, TOLERANCE_S - EDGE_S)),
-        *((f"t={now + off},v1={digest(now + off)}", 401) for off in (-TOLERANCE_S - 1, TOLERANCE_S + EDGE_S)),
         (f"t={now},v1={digest(now, key='another secret')}", 401), (f"t={now},v1={digest(now, content=b'{}')}", 401),
     ]:  # fmt: skip
         answer = post([b"Stripe-Signature: " + value.encode()])
         proof.equal(statuses(answer), [status], f"Stripe-Signature: {value[:60]}")
         same = status != 401 or answer.partition(b"\r\n\r\n")[2] == refused.partition(b"\r\n\r\n")[2]
         proof.check(same, f"another answer to {value[:60]}: {answer[-80:]!r}")
+    for offset, status in (
+        (-TOLERANCE_S - 1, 401), (-TOLERANCE_S + EDGE_S, 200), (0, 200), (TOLERANCE_S - EDGE_S, 200), (TOLERANCE_S + EDGE_S, 401),
+    ):  # fmt: skip
+        told = int(time.time()) + offset
+        answer = post([f"Stripe-Signature: t={told},v1={digest(told)}"])
+        proof.equal(statuses(answer), [status], f"a signature of {offset} s from now")
     good = f"Stripe-Signature: t={now},v1={right}"
     proof.equal(statuses(post([good, good])), [401], "two headers")
     for name in ("nobody", "__GLOBAL_CONFIG__", "..%2fx", "%2e%2e", "x" * 10240):
