@@ -34,6 +34,12 @@ WITHOUT_TEXT = {
     "0BSD": "Zero-Clause BSD: asks for no notice.",
     "MIT-0": "MIT No Attribution: asks for no notice.",
 }
+# The whole of the Apache License, which Debian wants to be named and not repeated.
+APACHE_TEXT = re.compile(
+    r"[ \t]*Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS"
+    r"(?:\s+APPENDIX: How to apply.*?limitations under the License\.)?",
+    re.DOTALL,
+)
 
 FILES = re.compile(r"^(?:LICEN[CS]E|COPYING|NOTICE|UNLICENSE|COPYRIGHT)", re.IGNORECASE)
 COPYRIGHT = re.compile(r"^\W{0,6}((?:copyright\b(?!\s+(?:notice|holders))|\(c\)|©).*\b(?:\d{4}|by|the|\w+ \w+).*)$", re.IGNORECASE | re.MULTILINE)
@@ -134,7 +140,7 @@ def notice_of(crate, chosen, files):
     texts, copyrights = [], []
     for name, text in files.items():
         if name.upper().startswith("NOTICE") or is_under(text) & set(wanted):
-            texts.append(text)
+            texts.append(APACHE_TEXT.sub(APACHE, text))
         # The Apache License has an example of a copyright line at its end.
         if "Apache-2.0" not in is_under(text):
             copyrights += [" ".join(found.split()) for found in COPYRIGHT.findall(text)]
@@ -146,7 +152,7 @@ def notice_of(crate, chosen, files):
 
 
 def part_notice(part, crate):
-    texts = [(crate.folder / name).read_text(encoding="utf-8").strip() for name in part.texts]
+    texts = [APACHE_TEXT.sub(APACHE, (crate.folder / name).read_text(encoding="utf-8").strip()) for name in part.texts]
     copyrights = [" ".join(found.split()) for text in texts for found in COPYRIGHT.findall(text)]
     return Notice(f"{part.name} {part.version}", [part.licence], tuple(dict.fromkeys(copyrights)), tuple(texts))
 

@@ -84,6 +84,11 @@ class Licences(unittest.TestCase):
             with self.assertRaises(licences.Missing, msg=licence):
                 self.notice(licence, LICENSE=APACHE)
 
+    def test_the_apache_license_is_named_and_not_repeated(self):
+        whole = "   Apache License\n  Version 2.0, January 2004\nwords\nEND OF TERMS AND CONDITIONS\n\nAPPENDIX: How to apply\n"
+        found = self.notice("MIT", LICENSE=MIT + whole + "and limitations under the License.\n\nnext")
+        self.assertEqual(found.texts, (MIT + licences.APACHE + "\n\nnext",))
+
     def test_words_about_copyright_are_no_copyright(self):
         text = MIT + "The above copyright notice\ncopyright notice and this permission\nCOPYRIGHT HOLDERS BE LIABLE the\n"
         self.assertEqual(self.notice("MIT", LICENSE=text).copyrights, ("Copyright (c) 2019 Somebody",))
