@@ -150,12 +150,13 @@ def standalone(asked):
 
 
 @contextmanager
-def lambda_fleet(asked):
+def lambda_fleet(asked, **more):
     folder = Path(asked.folder).resolve()
     with ExitStack() as stack:
         simulator = stack.enter_context(Program([folder / "loadgen", "aws-sim", "--listen", "127.0.0.1:0"]))
         aws = simulator.says("aws-sim on ")
-        os.environ.update(AWS_REGION="us-east-1", AWS_ACCESS_KEY_ID="123456789012", AWS_SECRET_ACCESS_KEY="test")
+        os.environ.update(AWS_REGION="us-east-1", AWS_ACCESS_KEY_ID="123456789012")
+        os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
         gateway = [folder / "examples/gateway", folder, "--aws", aws, "--create"]
         # Functions look at addresses of targets too, and the test's are on loopback.
         networks = {"POSTHASTE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"}
@@ -163,7 +164,7 @@ def lambda_fleet(asked):
         hooks, receiver = gateway.says("listening on "), gateway.says("receiver on ")
         admin_key = gateway.says("admin key ")
         settings = {"aws.enabled": "true", "aws.sqs-endpoint": aws, "aws.dynamodb-endpoint": aws}
-        daemon = stack.enter_context(Daemon(asked.binary, **SETTINGS, **settings))
+        daemon = stack.enter_context(Daemon(asked.binary, **{**SETTINGS, **settings, **more}))
         documents = [f"{hooks}/v1/openapi.json", f"{receiver}/openapi.json"]
         yield Place(hooks.removeprefix("http://"), documents, admin_key, daemon, aws)
 

@@ -8,9 +8,9 @@ A name is one of the files here, without `.py`. PROVE_LONG=1 asks for the long f
 import subprocess
 import sys
 
-from common import DEBUG_BINARY, HERE
+from common import DEBUG_BINARY, HERE, SKIPPED
 
-ALL = ("endpoints", "callers", "tenants", "canaries", "signatures", "poison")
+ALL = ("endpoints", "callers", "tenants", "canaries", "signatures", "poison", "cloud")
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     failed = []
     for name in sys.argv[2:] or ALL:
         print(f"hostile: {name}", flush=True)
-        if subprocess.run([sys.executable, HERE / f"{name}.py", binary]).returncode:
+        if subprocess.run([sys.executable, HERE / f"{name}.py", binary]).returncode not in (0, SKIPPED):
             failed.append(name)
     if failed:
         sys.exit(f"hostile: not held: {', '.join(failed)}")
