@@ -13,12 +13,13 @@ import secrets
 import sys
 import time
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 from canaries import LOUDEST, Told, files, forms
 from common import DEBUG_BINARY, HERE, LONG, SKIPPED, Proof, eventually, must, note, run
 from posthaste import Api, Sink
-from tenants import DESTRUCTIVE, READING, Caller
+from tenants import DESTRUCTIVE, READING, Caller, Scene, control_of_matrix, matrix
 
 sys.path.insert(0, str(HERE.parent / "api"))
 from conformance import lambda_fleet  # noqa: E402
@@ -60,15 +61,35 @@ class Cloud:
         return told
 
 
-def tenant(place, sink, marks):
-    asked = {
-        "tenant_id": "acme",
-        "target_url": sink.url(f"/{marks['path']}?token={marks['query']}"),
-        "webhook_secret": marks["secret"],
-        "delivery": {"headers": {"X-Own": marks["header"]}},
-    }
-    made = Api(place.hooks, place.admin_key).json("POST", "/v1/tenants", asked, expect=201)
-    return {**made, "client": Api(place.hooks, made["api_key"])}
+class Front:
+    """The gateway, in the place of a process that serves the API itself."""
+
+    def __init__(self, place):
+        self.api, self.admin, self.admin_key = place.hooks, place.daemon.admin, place.admin_key
+
+    def client(self, key=None):
+        return Api(self.api, key)
+
+    def operator(self):
+        return self.client(self.admin_key)
+
+    def tenant(self, name, target, **fields):
+        asked = {"tenant_id": name, "target_url": target, **fields}
+        made = self.operator().json("POST", "/v1/tenants", asked, expect=201)
+        return {**made, "client": self.client(made["api_key"])}
+
+
+class FleetScene(Scene):
+    documents = ("/v1/openapi.json",)
+    # The authorizer denies a key that is none, and refuses what cannot be one.
+    shut = (401, 403)
+    nowhere = (401,)
+
+
+def tenant(front, sink, marks):
+    target = sink.url(f"/{marks['path']}?token={marks['query']}")
+    options = {"headers": {"X-Own": marks["header"]}}
+    return front.tenant("marked", target, webhook_secret=marks["secret"], delivery=options)
 
 
 def day(place, sink, acme, marks):
@@ -81,7 +102,7 @@ def day(place, sink, acme, marks):
         event = client.json("POST", "/v1/events", body, expect=201)["event_id"]
         eventually(f"{event} is {wanted}", lambda: status(event) == wanted)  # noqa: B023
     client.request("POST", "/v1/events", marks["payload"].encode())
-    client.request("PATCH", "/v1/tenants/acme", json.dumps({"target_url": f"ftp://{marks['path']}/"}).encode())
+    client.request("PATCH", "/v1/tenants/marked", json.dumps({"target_url": f"ftp://{marks['path']}/"}).encode())
     client.request("GET", "/v1/admin/dlq/messages")
     Api(place.daemon.admin).request("GET", "/readyz")
 
@@ -127,17 +148,17 @@ def revoke(place, acme, proof):
     """Keys that a function ends are refused by the daemon's own API: one that reads, within the cache's time; one that
     destroys, at once, although it was read with a moment before. A third one lives."""
     client = acme["client"]
-    made = [client.json("POST", "/v1/tenants/acme/keys", expect=201) for _ in range(3)]
-    reading, sister = (Caller(place.daemon.api, it["api_key"], "acme", READING) for it in (made[0], made[2]))
+    made = [client.json("POST", "/v1/tenants/marked/keys", expect=201) for _ in range(3)]
+    reading, sister = (Caller(place.daemon.api, it["api_key"], "marked", READING) for it in (made[0], made[2]))
     for caller in (reading, sister):
         caller.start()
     in_ = lambda it: any(status < 300 for _, status in list(it.seen))  # noqa: E731
     eventually("both are in", lambda: in_(reading) and in_(sister))
     Api(place.daemon.api, made[1]["api_key"]).json("GET", "/v1/events")
     for key in made[:2]:
-        client.json("DELETE", f"/v1/tenants/acme/keys/{key['key_id']}")
+        client.json("DELETE", f"/v1/tenants/marked/keys/{key['key_id']}")
     ended = time.monotonic()
-    destroying = Caller(place.daemon.api, made[1]["api_key"], "acme", DESTRUCTIVE)
+    destroying = Caller(place.daemon.api, made[1]["api_key"], "marked", DESTRUCTIVE)
     destroying.start()
     refused = lambda it: bool(it.seen) and it.seen[-1][1] == 401  # noqa: E731
     eventually("both are refused", lambda: refused(reading) and refused(destroying))
@@ -148,7 +169,7 @@ def revoke(place, acme, proof):
     proof.check(took <= CACHE_S + LATE_S, f"it got in {took:.2f} s after its end")
     late = destroying.let_in_after(ended)
     proof.count(len(destroying.seen), len(destroying.seen) - len(late), "let in where it destroys")
-    client.json("DELETE", f"/v1/tenants/acme/keys/{made[2]['key_id']}")
+    client.json("DELETE", f"/v1/tenants/marked/keys/{made[2]['key_id']}")
     return took, len(sister.let_in_after(ended))
 
 
@@ -161,12 +182,16 @@ def main(binary):
         kind: f"cnry-{kind}-{secrets.token_hex(9)}" for kind in ("payload", "path", "query", "secret", "header", "aws")
     }
     os.environ["AWS_SECRET_ACCESS_KEY"] = marks["aws"]
-    quiet, stops = Proof(24), Proof(26)
+    quiet, apart, stops = Proof(24), Proof(25), Proof(26)
     settings = {"log.level": f"{LOUDEST},{SDK}", "auth.cache": f"{CACHE_S:.0f}s"}
-    with Sink() as sink, lambda_fleet(Namespace(binary=binary, folder=FOLDER), **settings) as place:
-        acme = tenant(place, sink, marks)
+    with ExitStack() as stack:
+        sink = stack.enter_context(Sink())
+        place = stack.enter_context(lambda_fleet(Namespace(binary=binary, folder=FOLDER), **settings))
+        acme = tenant(Front(place), sink, marks)
         marks |= {"key": acme["api_key"], "admin": place.admin_key}
         day(place, sink, acme, marks)
+        matrix(scene := FleetScene(stack, Front(place)), apart)
+        control_of_matrix(scene)
         found = [revoke(place, acme, stops) for _ in range(REVOCATIONS)]
         must(all(good for _, good in found), "a key that was not revoked is refused too")
         lies_where_it_may(place, marks, quiet)
@@ -174,6 +199,7 @@ def main(binary):
         quiet.equal(panics, [], "panics")
     note(f"revoked keys read for {max(took for took, _ in found):.2f} s more at most, with a cache of {CACHE_S:.0f} s")
     yield quiet.say("payloads and secrets are found where they may lie")
+    yield apart.say("a read with the wrong key on purpose, and a route without a row: noticed")
     yield stops.say(f"keys that were not revoked got in {sum(good for _, good in found)} times in the same moments")
 
 

@@ -60,10 +60,16 @@ READING = [("GET", "/v1/events", None), ("POST", "/v1/events", b"{}"), ("GET", "
 class Scene:
     """A process with acme, whose everything has a canary in it, and other, who has as much."""
 
-    def __init__(self, stack, binary):
+    # Where the documents are, and what is answered where a key is asked for and none that is good is shown.
+    documents = ("/v1/openapi.json", "/receiver/openapi.json")
+    shut = (401,)
+    # What is answered where there is no route.
+    nowhere = (404,)
+
+    def __init__(self, stack, daemon):
         self.canary = "canary" + secrets.token_hex(8)
         self.sink = stack.enter_context(Sink())
-        self.daemon = stack.enter_context(Instance(binary, stack.enter_context(home()), **{"retry.attempts-max": 1}))
+        self.daemon = daemon
         self.acme = self._tenant("acme", self.canary)
         self.other = self._tenant("other", "nothing")
 
@@ -109,11 +115,16 @@ class Scene:
 def documents(scene):
     """{route: whether it asks for a key} of the running process."""
     found = {}
-    for path in ("/v1/openapi.json", "/receiver/openapi.json"):
+    for path in scene.documents:
         for pattern, methods in scene.daemon.client().json("GET", path)["paths"].items():
             for method, operation in methods.items():
                 found[f"{method.upper()} {pattern}"] = bool(operation.get("security"))
     return found
+
+
+def rows_of(scene):
+    """The rows of the documents that it has."""
+    return {route for route in ROWS if len(scene.documents) > 1 or " /v1/" in route}
 
 
 def unmatched(routes, rows):
@@ -129,16 +140,16 @@ def leaks(scene, answer):
 
 def matrix(scene, proof):
     routes = documents(scene)
-    proof.equal(unmatched(routes, ROWS), set(), "routes without a row, and rows without a route")
+    proof.equal(unmatched(routes, rows_of(scene)), set(), "routes without a row, and rows without a route")
     for route, asks in routes.items():
         row = ROWS.get(route)
         if row is None:
             continue
         scene.refill(scene.acme, scene.canary)
-        nobody = 401 if asks else row.own
+        nobody = scene.shut if asks else (row.own,)
         key = scene.acme["api_key"]
         for name, key, expected in [
-            ("other", scene.other["api_key"], row.other),
+            ("other", scene.other["api_key"], (row.other,)),
             ("none", None, nobody),
             ("revoked", scene.acme["revoked"]["api_key"], nobody),
             ("unknown", new_api_key(), nobody),
@@ -146,7 +157,7 @@ def matrix(scene, proof):
             ("key id", scene.acme["spare"]["key_id"], nobody),
         ]:
             answer = scene.ask(route, key)
-            proof.equal(answer.status, expected, f"{route} as {name}")
+            proof.check(answer.status in expected, f"{route} as {name}: {answer.status} instead of {expected}")
             proof.equal(leaks(scene, answer), [], f"{route} as {name} shows")
         for header, value in PRETENCES.items():
             answer = scene.ask(route, scene.other["api_key"], {header: value})
@@ -155,10 +166,10 @@ def matrix(scene, proof):
             scene.refill(scene.acme, scene.canary)
             proof.equal(scene.ask(route, key).status, expected, f"{route} as {name}")
             scene.drop_keys(scene.acme)
-    more(scene, proof)
+    beside(scene, proof)
 
 
-def more(scene, proof):
+def beside(scene, proof):
     """What a matrix of routes does not ask."""
     other = scene.other["client"]
     for query in (f"next_token={scene.token()}", "tenant_id=acme", "tenantId=acme"):
@@ -167,12 +178,13 @@ def more(scene, proof):
     mixed = json.dumps({"tenantId": "acme", "tenant_id": "acme"}).encode()
     id = other.json("POST", "/v1/events", mixed, expect=201)["event_id"]
     proof.check(id not in list_all(scene.acme["client"]), "a body that names acme makes an event of acme's")
-    # What the other tenant may see in bulk.
+    # What the other tenant may see in bulk, and what the admin's listener shows to whoever reaches it.
     for path in ("/v1/events?limit=100", "/v1/admin/dlq/messages?limit=10", "/v1/tenants/other", "/v1/tenants/other/keys"):
         proof.equal(leaks(scene, other.request("GET", path)), [], f"{path} of other shows")
     for path in ("/livez", "/readyz", "/metrics", "/endpoints"):
         proof.equal(leaks(scene, Api(scene.daemon.admin).request("GET", path)), [], f"{path} shows")
-        proof.equal(Api(scene.daemon.api).request("GET", path).status, 404, f"{path} on the public listener")
+        found = Api(scene.daemon.api).request("GET", path).status
+        proof.check(found in scene.nowhere, f"{path} on the public listener: {found}")
 
 
 def control_of_matrix(scene):
@@ -185,8 +197,7 @@ def control_of_matrix(scene):
         wrong.equal(leaks(scene, answer), [], route)
     must(wrong.held == 0, f"a cross-tenant read is not noticed: {wrong.faults}")
     routes = documents(scene)
-    fewer = {route: row for route, row in ROWS.items() if route != "POST /v1/events"}
-    must(unmatched(routes, fewer) == {"POST /v1/events"}, "a route without a row is not noticed")
+    must(unmatched(routes, rows_of(scene) - {"POST /v1/events"}) == {"POST /v1/events"}, "a route without a row is not noticed")
 
 
 class Caller(threading.Thread):
@@ -237,7 +248,8 @@ def main(binary):
     apart, stops = Proof(25), Proof(26)
     for number in range(ROUNDS):
         with ExitStack() as stack:
-            scene = Scene(stack, binary)
+            settings = {"retry.attempts-max": 1}
+            scene = Scene(stack, stack.enter_context(Instance(binary, stack.enter_context(home()), **settings)))
             matrix(scene, apart)
             if number == 0:
                 control_of_matrix(scene)
