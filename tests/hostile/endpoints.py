@@ -9,6 +9,7 @@ a clock that is ours, are tests of the delivery crate.
 
 import asyncio
 import multiprocessing
+import re
 import socket
 import threading
 import time
@@ -158,6 +159,26 @@ class Load:
         return [(self.good.arrivals[id][0] - start) * 1000 for id, start in self.posted.items() if id in self.good.arrivals]
 
 
+class Watch:
+    """Looks once a second at the process's memory and connections."""
+
+    def __init__(self, daemon):
+        self.daemon, self.next, self.seen = daemon, 0.0, []
+
+    def look(self):
+        if time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + 1.0
+        gauges = re.findall(r'^posthaste_pool_connections\{.*state="(\w+)".*\} (\d+)', self.daemon.metrics(), re.MULTILINE)
+        states = {}
+        for state, number in gauges:
+            states[state] = states.get(state, 0) + int(number)
+        self.seen.append((self.daemon.rss_kib(), states))
+
+    def most(self):
+        return max(self.seen, key=lambda it: it[0], default=(0, {}))
+
+
 def once(posted, arrivals):
     """Events that did not arrive once."""
     return [id for id in posted if len(arrivals.get(id, [])) != 1]
@@ -294,9 +315,10 @@ def main(binary):
             posting = pool.submit(load.rounds, ROUNDS_MIN)
             start = time.monotonic()
             bad = [(*it[:3], post_batch(it[0]["client"], ['{"bad":true}'] * it[3])) for it in bad]
-            waiting = list(bad)
+            waiting, watch = list(bad), Watch(daemon)
+            over = lambda: watch.look() or settled(waiting)  # noqa: E731
             try:
-                eventually("every attempt at a hostile endpoint is over", lambda: settled(waiting), PATIENCE_S)
+                eventually("every attempt at a hostile endpoint is over", over, PATIENCE_S)
             finally:
                 load.stop.set()
             rounds = posting.result()
@@ -317,7 +339,7 @@ def main(binary):
         calm, beside = (percentile(it.latencies_ms(), 0.99) for it in (warm, load))
         note(
             f"{len(cases)} behaviours, {tried} attempts in {time.monotonic() - start:.0f} s, slowest {slowest} ms; "
-            f"grown by {peak} KiB from {before} KiB; {len(load.posted)} good events in {rounds} rounds, "
+            f"grown by {peak} KiB from {before} KiB, at its largest with connections {watch.most()[1]}; {len(load.posted)} good events in {rounds} rounds, "
             f"p99 {beside:.1f} ms beside hostile endpoints and {calm:.1f} ms without"
         )
         ask_control()
