@@ -217,16 +217,18 @@ def closed_port(stack):
 
 
 def cases_of(stack, folder):
-    cases = [(*case, None, "http") for case in behaviours.plain(ATTEMPT_S)]
-    roots = {}
+    # Handshakes have a deadline of their own, so they do not wait for those who flood.
+    groups, roots = [[(*case, None, "http") for case in behaviours.plain(ATTEMPT_S)]], {}
     if certificates.possible():
         authority = certificates.Authority(folder)
-        cases += certificates.behaviours(authority)
+        groups.append(certificates.behaviours(authority))
         roots["delivery.extra-root-certificates"] = authority.certificate
     else:
         note("skipped: openssl is not here: endpoints with TLS are not tried")
-    hostile = stack.enter_context(Hostile(cases))
-    found = [(name, ends, url) for name, _, ends, _, url, _ in hostile.cases]
+    found = []
+    for group in groups:
+        hostile = stack.enter_context(Hostile(group))
+        found += [(name, ends, url) for name, _, ends, _, url, _ in hostile.cases]
     found.append(("accept-queue-full", {"connect_timeout"}, f"http://127.0.0.1:{silent_port(stack)}/"))
     found.append(("port-closed", {"connect_failed"}, f"http://127.0.0.1:{closed_port(stack)}/"))
     return found, roots
