@@ -73,7 +73,7 @@ class Faulty:
             life = Life(daemon, shim, ended)
             if ended:
                 self._check_end(life)
-            elif SILENT.match(life.what) is None:
+            elif mode in MODES and SILENT.match(life.what) is None:
                 said = any(" ERROR " in line or " WARN " in line for line in life.lines)
                 self.world.check(said, f"{life}, and said nothing")
             return life
