@@ -8,8 +8,8 @@ use posthaste_delivery::{Answer, Client, Endpoint, LookupError, Settings};
 use posthaste_domain::{AddressPolicy, ErrorClass, Host, TargetUrl, Verdict};
 
 use crate::support::{
-    Names, OK, Server, TestClock, answering, attempt, clock, failed, not_charged, opening, request,
-    run, secrets, settings, spawn,
+    Names, OK, Server, TestClock, answering, attempt, clock, failed, not_charged, opening, proof,
+    request, run, secrets, settings, spawn,
 };
 
 /// R refused when set and at delivery, A accepted, D stopped when its name is resolved.
@@ -117,7 +117,7 @@ fn literal_addresses_are_vetted_too() {
 #[test]
 fn every_target_of_the_case_list_comes_out_right_at_delivery() {
     run(async {
-        let mut counts = [0; 4];
+        let (mut counts, mut passed) = ([0; 4], 0);
         for line in TARGETS.lines().filter(|line| !line.starts_with('#')) {
             let (verdict, url) = line.split_once('\t').unwrap();
             let escapes = [("\\t", "\t"), ("\\r", "\r"), ("\\n", "\n"), ("\\0", "\0")];
@@ -128,6 +128,8 @@ fn every_target_of_the_case_list_comes_out_right_at_delivery() {
                 counts[0] += 1;
                 continue;
             };
+            let loopback = opening(&["127.0.0.0/8", "::1/128"]);
+            passed += usize::from(verdict == "R" && target.vet(&loopback).is_ok());
             let names = Names::new();
             if let Host::Name(name) = target.host() {
                 let inside = if verdict == "A" { "127.0.0.1" } else { "169.254.169.254" };
@@ -149,6 +151,9 @@ fn every_target_of_the_case_list_comes_out_right_at_delivery() {
             counts[if verdict == "R" { 1 } else { 2 }] += 1;
         }
         assert_eq!(counts, TARGET_COUNTS, "lines are missing from the list");
+        let control = format!("with loopback opened {passed} refused targets pass");
+        assert!(passed >= 5, "{passed}");
+        proof(16, 144, 144, &control);
     });
 }
 

@@ -7,7 +7,11 @@
 
 mod endpoints;
 mod guard;
+mod headers;
+mod name_server;
 mod options;
+mod rebinding;
+mod redirects;
 mod requests;
 mod resolver;
 mod reuse;

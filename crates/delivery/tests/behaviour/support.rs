@@ -25,6 +25,18 @@ const TEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// What signs in these tests.
 pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 
+/// What `scripts/prove` collects: how often a promise was tried and held, and what showed that the
+/// test can fail.
+#[expect(clippy::print_stdout, reason = "read by scripts/prove")]
+pub(crate) fn proof(row: u32, tried: usize, held: usize, control: &str) {
+    println!("proof: {row} tried {tried} held {held} control {control}");
+}
+
+/// How many tries: `short` in CI, `long` with `PROVE_LONG=1` in the environment.
+pub(crate) fn tries(short: usize, long: usize) -> usize {
+    if std::env::var_os("PROVE_LONG").is_some_and(|value| value == "1") { long } else { short }
+}
+
 /// Runs a test with its servers on one thread, as a shard does.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -185,6 +197,8 @@ impl Seen {
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    /// Request line and headers as they came, with the empty line.
+    pub(crate) head: String,
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -333,7 +347,7 @@ async fn read_request<S: AsyncRead + Unpin>(
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let mut received = Received { line, headers, body: Vec::new(), connection };
+    let mut received = Received { line, headers, body: Vec::new(), connection, head };
     let length: usize = received.header("content-length").parse().unwrap();
     while buffer.len() < length {
         if stream.read_buf(buffer).await.ok()? == 0 {
