@@ -1,7 +1,10 @@
 //! Senders, tenants and operators: ingest with its retries (PROTOCOL 1 to 3), requeue and purge
 //! (15 to 17), and what should never have been sent.
 
+mod changes;
 mod operators;
+
+pub(crate) use changes::change;
 
 pub(crate) use operators::Operators;
 

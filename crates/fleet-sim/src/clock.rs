@@ -6,7 +6,7 @@ use std::sync::Arc;
 use posthaste_courier::Clock;
 use posthaste_domain::Timestamp;
 
-use crate::plan::START;
+use crate::plan::{FaultKind, Fleet, SET_RIGHT_MS, START};
 use crate::world::World;
 
 /// How often a clock looks at the wall, in milliseconds.
@@ -17,6 +17,8 @@ const LOOK_EVERY_MS: u64 = 250;
 struct Followed {
     /// How far the wall is off.
     wall_off_ms: i64,
+    /// How much faster than time it goes, in millionths, until it is set right.
+    drift_ppm: i64,
     /// How far the time that is told is off.
     off_ms: i64,
     looked_ms: u64,
@@ -28,15 +30,19 @@ struct Followed {
 pub(crate) struct Clocks(Vec<Followed>);
 
 impl Clocks {
-    pub(crate) fn new(skews_ms: &[i64]) -> Self {
-        let clock = |skew: &i64| Followed { wall_off_ms: *skew, ..Followed::default() };
-        Self(skews_ms.iter().map(clock).collect())
+    pub(crate) fn new(fleet: &Fleet) -> Self {
+        let clock = |(skew, drift): (&i64, &i64)| Followed {
+            wall_off_ms: *skew,
+            drift_ppm: *drift,
+            ..Followed::default()
+        };
+        Self(fleet.skews_ms.iter().zip(&fleet.drifts_ppm).map(clock).collect())
     }
 
     /// A process starts: its time is the wall's.
     pub(crate) fn start(&mut self, daemon: usize, ms: u64) {
         let clock = &mut self.0[daemon];
-        (clock.off_ms, clock.looked_ms, clock.last) = (clock.wall_off_ms, ms, 0);
+        (clock.off_ms, clock.looked_ms, clock.last) = (clock.wall_off(ms), ms, 0);
     }
 
     pub(crate) fn step(&mut self, daemon: usize, off_ms: i64) {
@@ -50,14 +56,32 @@ impl Clocks {
         if passed >= LOOK_EVERY_MS {
             clock.looked_ms = ms;
             let most = i64::try_from(passed / 10).unwrap_or(i64::MAX);
-            clock.off_ms += (clock.wall_off_ms - clock.off_ms).clamp(-most, most);
+            clock.off_ms += (clock.wall_off(ms) - clock.off_ms).clamp(-most, most);
         }
         clock.last = clock.last.max(shown(ms, clock.off_ms));
         Timestamp::from_millis(clock.last)
     }
 
     fn wall(&self, daemon: usize, ms: u64) -> Timestamp {
-        Timestamp::from_millis(shown(ms, self.0[daemon].wall_off_ms))
+        Timestamp::from_millis(shown(ms, self.0[daemon].wall_off(ms)))
+    }
+
+    /// Which kinds of faults make this clock tell another time than the right one.
+    fn faults(&self, daemon: usize, ms: u64) -> impl Iterator<Item = FaultKind> {
+        let clock = self.0[daemon];
+        let drifts = (clock.drift_ms(ms) != 0).then_some(FaultKind::ClockDrift);
+        drifts.into_iter().chain((clock.wall_off_ms != 0).then_some(FaultKind::ClockSkew))
+    }
+}
+
+impl Followed {
+    fn drift_ms(&self, ms: u64) -> i64 {
+        let since = i64::try_from(ms % SET_RIGHT_MS).unwrap_or(0);
+        since * self.drift_ppm / 1_000_000
+    }
+
+    fn wall_off(&self, ms: u64) -> i64 {
+        self.wall_off_ms + self.drift_ms(ms)
     }
 }
 
@@ -80,6 +104,10 @@ impl Clock for DaemonClock {
 
     fn wall(&self) -> Timestamp {
         let ms = self.world.ms();
-        self.world.lock().clocks.wall(self.daemon, ms)
+        let mut state = self.world.lock();
+        // A sweep asks for this, so it is often enough.
+        let faults: Vec<FaultKind> = state.clocks.faults(self.daemon, ms).collect();
+        faults.into_iter().for_each(|kind| state.coverage.hit(kind));
+        state.clocks.wall(self.daemon, ms)
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use posthaste_ports::PortError;
 use tokio::time::sleep;
 
-use crate::plan::Service;
+use crate::plan::{FaultKind, Service};
 use crate::trace::Who;
 use crate::world::World;
 
@@ -51,6 +51,26 @@ pub(crate) struct Line {
 pub(crate) enum Kind {
     Rows,
     Queue,
+}
+
+impl Kind {
+    /// What it is when calls fail, and when replies get lost.
+    const fn call_faults(self) -> (FaultKind, FaultKind) {
+        match self {
+            Self::Rows => (FaultKind::RowsFail, FaultKind::RowsAmbiguous),
+            Self::Queue => (FaultKind::QueueFails, FaultKind::QueueLosesReplies),
+        }
+    }
+
+    /// What it is when it is throttled, when it is out, and when entries fail.
+    const fn entry_faults(self) -> (FaultKind, FaultKind, FaultKind) {
+        match self {
+            Self::Rows => (FaultKind::RowsThrottled, FaultKind::RowsOut, FaultKind::RowsEntries),
+            Self::Queue => {
+                (FaultKind::QueueThrottled, FaultKind::QueueOut, FaultKind::QueueEntries)
+            }
+        }
+    }
 }
 
 impl Line {
@@ -104,10 +124,16 @@ impl Line {
             return Luck::Works;
         }
         let mut state = self.world.lock();
+        let (of_fails, of_lost) = kind.call_faults();
         if state.chance.permille(fails) {
+            state.coverage.hit(of_fails);
             return Luck::Fails(PortError::Transient("refused".to_owned()));
         }
-        if state.chance.permille(lost) { Luck::LosesReply } else { Luck::Works }
+        if state.chance.permille(lost) {
+            state.coverage.hit(of_lost);
+            return Luck::LosesReply;
+        }
+        Luck::Works
     }
 
     /// What becomes of an entry of a call that works.
@@ -117,9 +143,15 @@ impl Line {
         }
         let ms = self.world.ms();
         let service = self.service(kind);
-        let now = |from: u64, until: u64| from <= ms && ms < until;
-        let mut state = self.world.lock();
-        for window in service.windows.iter().filter(|it| now(it.from_ms, it.until_ms)) {
+        let mut guard = self.world.lock();
+        let state = &mut *guard;
+        let begun = state.extras.windows.iter().filter(|(whose, _)| *whose == kind);
+        let windows = service.windows.iter().chain(begun.map(|(_, window)| window));
+        let windows = windows.filter(|it| it.from_ms <= ms && ms < it.until_ms);
+        let (of_throttle, of_outage, of_entry) = kind.entry_faults();
+        for window in windows {
+            let fault = if window.passes_permille == 0 { of_outage } else { of_throttle };
+            state.coverage.hit(fault);
             if window.passes_permille == 0 && state.chance.permille(100) {
                 return Luck::LosesReply;
             }
@@ -131,6 +163,7 @@ impl Line {
             }
         }
         if state.chance.permille(service.entries_permille) {
+            state.coverage.hit(of_entry);
             return Luck::Fails(PortError::Transient("one entry failed".to_owned()));
         }
         Luck::Works

@@ -1,5 +1,14 @@
-//! Which decision of the protocol was come to: seen from outside, by asking the protocol's own
-//! functions about what went over the wire.
+//! Which states and transitions a run reaches. Decisions of the protocol are seen from outside, by
+//! asking the protocol's own functions about what went over the wire.
+
+mod engine;
+mod names;
+mod rows;
+mod table;
+
+pub(crate) use engine::{Watched, effect_name, input_name, settlement_name};
+pub(crate) use rows::job_change;
+pub use table::Coverage;
 
 use posthaste_domain::{InstanceId, Row, RowChange, RowKey, RowWrite, Timestamp};
 use posthaste_ports::{PortError, Written};

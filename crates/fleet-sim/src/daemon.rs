@@ -24,8 +24,9 @@ use self::pausing::Pausing;
 use crate::clock::DaemonClock;
 use crate::cloud::{DEAD, Line, MAIN, QueuePort, RowsPort};
 use crate::driver::{Inboxes, Order, Shard, Tools};
+use crate::failpoint::{Site, Step};
 use crate::jobs::{Disk, DiskPort};
-use crate::plan::DiskFate;
+use crate::plan::{DiskFate, FaultKind};
 use crate::tenants::Tenants;
 use crate::trace::Who;
 use crate::world::World;
@@ -37,7 +38,7 @@ const FINISH_MS: u64 = 5_000;
 /// What it may take to give away its leases, in milliseconds.
 const RELEASE_MS: u64 = 480_000;
 /// How often somebody looks whether memory is bounded.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// One daemon through all its lives.
 pub(crate) struct Daemon {
@@ -68,7 +69,7 @@ impl Daemon {
             let ended = tokio::select! {
                 biased;
                 killed = self.control.killed(&self.world, self.index) => killed,
-                ended = Pausing::new(Box::pin(self.run(life)), &self.control, &self.world) => ended,
+                ended = Pausing::new(Box::pin(self.run(life)), self.index, &self.world) => ended,
             };
             self.world.note(self.who(), "ends", None, [life, 0]);
             self.control.courier.take();
@@ -95,19 +96,33 @@ impl Daemon {
         let mut state = self.world.lock();
         match fate {
             DiskFate::Kept => {}
-            DiskFate::PowerCut(lost_ms) => {
+            DiskFate::PowerCut(lost_ms) | DiskFate::Torn(lost_ms) => {
                 state.counts.lost_disks += 1;
-                for key in disk.lose_since(ms.saturating_sub(lost_ms)) {
+                let since = ms.saturating_sub(lost_ms);
+                let is_torn = matches!(fate, DiskFate::Torn(_));
+                let lost = match is_torn {
+                    true => disk.tear_since(since, &mut state.chance),
+                    false => disk.lose_since(since),
+                };
+                if !lost.is_empty() {
+                    let kind = if is_torn { FaultKind::Torn } else { FaultKind::PowerCut };
+                    state.coverage.hit(kind);
+                }
+                for key in lost {
                     state.judge.forgotten(&RowKey { tenant: key.tenant, event: key.event });
                 }
             }
             DiskFate::Lost => {
                 state.counts.lost_disks += 1;
+                if !disk.all().is_empty() {
+                    state.coverage.hit(FaultKind::LostDisk);
+                }
                 disk = Disk::default();
             }
             DiskFate::CopyOf(other) if other == self.index => {}
             DiskFate::CopyOf(other) => {
                 state.counts.copied_disks += 1;
+                state.coverage.hit(FaultKind::CopiedDisk);
                 let source = DiskPort { disk: Arc::clone(&self.disks[other]), ..self.port() };
                 disk = source.lock().copied();
                 if disk.owner.as_ref() == Some(&self.name()) {
@@ -134,6 +149,8 @@ impl Daemon {
             held_max: fleet.held_max,
             held_per_tenant_max: fleet.held_per_tenant_max,
             held_bytes_max: fleet.held_bytes_max,
+            sweep_pause_ms: fleet.sweep_pause_ms,
+            poll_wait_ms: fleet.poll_wait_ms,
             row_writers: fleet.row_writers,
             row_batch_max: fleet.row_batch_max,
             seed: self.world.plan.seed.wrapping_mul(31).wrapping_add(life * 7 + self.index as u64),
@@ -171,8 +188,14 @@ impl Daemon {
         self.begin();
         let tools = self.tools(life, &inboxes);
         *self.control.courier.borrow_mut() = Some(Arc::clone(&tools.courier));
+        if life > 1 && tools.line().at(Site::Before(Step::Open), None).await.is_err() {
+            return (DiskFate::Kept, 1_000);
+        }
         let whose = self.open_disk(&tools);
         if let Err(error) = tools.courier.start(whose).await {
+            if tools.disk.lock().is_broken {
+                return (DiskFate::Kept, 1_000);
+            }
             self.world.fail(format!("a courier cannot start: {error}"));
         }
         let (order, orders) = watch::channel(Order::Run);
@@ -188,7 +211,7 @@ impl Daemon {
         let script = async {
             let told = tokio::select! {
                 biased;
-                told = self.control.told_to_stop() => told,
+                told = Control::told_to_stop(&self.world, self.index) => told,
                 () = self.watch(&tools.courier) => (DiskFate::Kept, 0),
                 () = async { while shards.next().await.is_some() {} } => (DiskFate::Kept, 0),
             };
@@ -204,7 +227,11 @@ impl Daemon {
                 // What is not given away waits for the end of its lease.
                 drop(tools.courier.release_leases(RELEASE_MS).await);
             }
-            self.world.lock().counts.drains += 1;
+            let mut state = self.world.lock();
+            state.counts.drains += 1;
+            let is_replaced = told.0 == DiskFate::Lost;
+            state.coverage.hit(if is_replaced { FaultKind::Replace } else { FaultKind::Drain });
+            drop(state);
             told
         };
         tokio::pin!(working, script);
@@ -232,9 +259,12 @@ impl Daemon {
         let own = disk.owner.as_ref().is_none_or(|owner| *owner == self.name());
         let whose = if own { Whose::Own } else { Whose::Foreign };
         disk.owner = Some(self.name());
+        disk.is_broken = false;
         let cut_off = disk.count_cut_off(ms, now);
+        let noted = cut_off.iter().filter(|(_, is_new)| *is_new).count() as u64;
         let mut state = self.world.lock();
-        for key in cut_off {
+        state.coverage.saw("job none to cut off", noted);
+        for (key, _) in cut_off {
             state.judge.cut_off(&RowKey { tenant: key.tenant, event: key.event });
         }
         for job in disk.all() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use posthaste_courier::{Clock as _, Courier};
+use posthaste_domain::Timestamp;
 use posthaste_engine::{Engine, Input};
 use posthaste_ports::{Journal, ShardSpec, TenantStore};
 use tokio::sync::watch;
@@ -24,11 +25,11 @@ use tokio::time::sleep;
 
 use self::inbox::Inbox;
 use crate::clock::DaemonClock;
+use crate::cloud::Line;
+use crate::coverage::{Watched, input_name};
 use crate::jobs::DiskPort;
+use crate::trace::Who;
 use crate::world::World;
-
-/// A shard looks around this often even if nothing calls it, in milliseconds.
-const IDLE_TURN_MS: u64 = 500;
 
 /// What shards are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,13 @@ pub(crate) struct Tools {
     pub(crate) clock: DaemonClock,
 }
 
+impl Tools {
+    /// This daemon's way to the cloud.
+    pub(crate) fn line(&self) -> Line {
+        Line { world: Arc::clone(&self.world), who: Who::Daemon(self.daemon) }
+    }
+}
+
 /// A running shard's own state.
 pub(crate) struct Shard {
     spec: ShardSpec,
@@ -59,12 +67,31 @@ pub(crate) struct Shard {
     /// Tasks that were begun in this turn.
     begun: RefCell<Vec<Task>>,
     turns: Cell<u64>,
+    /// News about endpoints that the engine has heard.
+    news: Cell<usize>,
+    watched: RefCell<Watched>,
 }
 
 impl Shard {
     pub(crate) fn new(spec: ShardSpec, tools: Tools, inbox: Inbox) -> Rc<Self> {
-        let (answers, begun) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { spec, tools, inbox, answers, begun, turns: Cell::new(0) })
+        // What was said before the start is read when it is needed.
+        let news = Cell::new(tools.world.lock().news.len());
+        Rc::new(Self {
+            spec,
+            tools,
+            inbox,
+            answers: RefCell::default(),
+            begun: RefCell::default(),
+            turns: Cell::new(0),
+            news,
+            watched: RefCell::default(),
+        })
+    }
+
+    /// Tells the engine something.
+    fn tell(&self, engine: &mut Engine, now: Timestamp, input: Input) {
+        self.tools.world.saw(input_name(&input));
+        engine.handle(now, input);
     }
 
     fn answer(&self, input: Input) {
@@ -89,7 +116,7 @@ impl Shard {
         loop {
             if *order.borrow_and_update() == Order::Drain && !is_draining {
                 is_draining = true;
-                engine.handle(self.tools.clock.now(), Input::Drain);
+                self.tell(&mut engine, self.tools.clock.now(), Input::Drain);
             }
             let wakeup = self.turn(&mut engine);
             tasks.extend(self.begun.take());
@@ -98,7 +125,8 @@ impl Shard {
                 return;
             }
             let now = self.tools.clock.now();
-            let wait_ms = wakeup.map_or(IDLE_TURN_MS, |at| at.millis_since(now).min(IDLE_TURN_MS));
+            let idle_ms = self.tools.world.plan.fleet.idle_turn_ms;
+            let wait_ms = wakeup.map_or(idle_ms, |at| at.millis_since(now).min(idle_ms));
             tokio::select! {
                 biased;
                 () = self.inbox.woken() => {}
@@ -122,7 +150,11 @@ impl Shard {
         self.turns.set(turns);
         let world = &self.tools.world;
         world.count_busy();
-        world.lock().counts.turns += 1;
+        {
+            let mut state = world.lock();
+            state.counts.turns += 1;
+            self.watched.borrow_mut().look(engine, &mut state.coverage);
+        }
         let stats = engine.stats();
         if stats.invariant_violations > 0 {
             world.fail(format!("{} broken invariants", stats.invariant_violations));

@@ -1,20 +1,19 @@
 //! A daemon's disk: its jobs, the name of its owner, and the register of attempts in flight.
 //!
-//! It takes time, and in a power cut it loses what was written last.
+//! It takes time, fills up, and fails; in a power cut it loses what was written last, or some of
+//! it.
+
+mod port;
+
+pub(crate) use port::DiskPort;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use posthaste_domain::{DeliveryKey, InstanceId, RowKey, TimerPosition, Timestamp};
+use posthaste_domain::{DeliveryKey, InstanceId, Timestamp};
 use posthaste_ports::memory::MemoryJobs;
-use posthaste_ports::{Job, JobChange, JobState, JobStore, PortError, ShardSpec, TimerPage};
-use tokio::time::sleep;
-
-use crate::mutant::Mutant;
-use crate::world::World;
+use posthaste_ports::{Job, JobChange, JobState, JobStore as _};
+use posthaste_sim::Chance;
 
 /// How long writes can be taken back, in milliseconds.
 const UNDO_MS: u64 = 60_000;
@@ -29,6 +28,8 @@ pub(crate) struct Disk {
     undo: VecDeque<(u64, DeliveryKey, Option<Job>)>,
     /// Whose it is.
     pub(crate) owner: Option<InstanceId>,
+    /// Whether a commit has failed: nothing is written any more, until the next start.
+    pub(crate) is_broken: bool,
     /// Attempts in flight, by round and number.
     pub(crate) marks: BTreeMap<DeliveryKey, (u32, u32)>,
 }
@@ -78,6 +79,30 @@ impl Disk {
         lost
     }
 
+    /// Of what was written since, some deliveries keep it, some have lost the last writes, and of
+    /// some nothing can be read any more; gives those that are not as they were.
+    pub(crate) fn tear_since(&mut self, ms: u64, chance: &mut Chance) -> Vec<DeliveryKey> {
+        let mut lately: BTreeMap<DeliveryKey, Vec<Option<Job>>> = BTreeMap::new();
+        for (_, key, before) in self.undo.iter().filter(|(at, ..)| *at >= ms) {
+            lately.entry(key.clone()).or_default().push(before.clone());
+        }
+        let mut changed = Vec::new();
+        for (key, befores) in lately {
+            let kept = match chance.within((0, 3)) {
+                0 => befores[chance.index(befores.len())].clone(),
+                1 => None,
+                _ => continue,
+            };
+            changed.push(key.clone());
+            self.put(JobChange::Remove(key));
+            if let Some(job) = kept {
+                self.put(JobChange::Put(Box::new(job)));
+            }
+        }
+        self.undo.clear();
+        changed
+    }
+
     pub(crate) fn all(&self) -> Vec<Job> {
         self.names.iter().filter_map(|key| self.job(key)).collect()
     }
@@ -103,15 +128,16 @@ impl Disk {
     }
 
     /// What a start makes of the register: counts each attempt that the last end cut off, begun or
-    /// about to begin; gives their names.
-    pub(crate) fn count_cut_off(&mut self, ms: u64, now: Timestamp) -> Vec<DeliveryKey> {
-        let marks = std::mem::take(&mut self.marks);
-        let names = marks.keys().cloned().collect();
-        for (key, (round, number)) in marks {
-            let counted = counted(self.job(&key), (&key, round, number), now);
-            if let Some(job) = counted {
+    /// about to begin; gives their names, and whether that made a new note.
+    pub(crate) fn count_cut_off(&mut self, ms: u64, now: Timestamp) -> Vec<(DeliveryKey, bool)> {
+        let mut names = Vec::new();
+        for (key, (round, number)) in std::mem::take(&mut self.marks) {
+            let known = self.job(&key);
+            let is_new = known.is_none();
+            if let Some(job) = counted(known, (&key, round, number), now) {
                 self.change(ms, JobChange::Put(Box::new(job)));
             }
+            names.push((key, is_new));
         }
         names
     }
@@ -146,97 +172,4 @@ fn counted(
     }
     job.interrupted = job.interrupted.saturating_add(1);
     Some(job)
-}
-
-/// A disk in a running daemon.
-#[derive(Clone)]
-pub(crate) struct DiskPort {
-    pub(crate) world: Arc<World>,
-    pub(crate) daemon: usize,
-    pub(crate) disk: Arc<Mutex<Disk>>,
-}
-
-impl DiskPort {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn take_time(&self) {
-        let ms = self.world.lock().chance.within(self.world.plan.fleet.disk_ms);
-        if ms > 0 {
-            sleep(Duration::from_millis(ms)).await;
-        }
-    }
-
-    fn jobs_port(&self) -> MemoryJobs {
-        self.lock().jobs.clone()
-    }
-}
-
-#[async_trait]
-impl JobStore for DiskPort {
-    fn is_full(&self) -> bool {
-        false
-    }
-
-    async fn apply(&self, changes: Vec<JobChange>) -> Result<(), PortError> {
-        self.take_time().await;
-        let ms = self.world.ms();
-        for change in changes {
-            let key = match &change {
-                JobChange::Put(job) => job.key.clone(),
-                JobChange::End(key, _) | JobChange::Remove(key) => key.clone(),
-            };
-            let change = match change {
-                JobChange::Put(mut job) if self.world.has(Mutant::ForgetEpochs) => {
-                    job.epoch = 0;
-                    JobChange::Put(job)
-                }
-                change => change,
-            };
-            // Not what was asked for: what comes late for its round changes nothing.
-            let is_unwritten = {
-                let mut disk = self.lock();
-                disk.change(ms, change);
-                disk.job(&key).is_some_and(|job| matches!(job.state, JobState::Unwritten(_)))
-            };
-            let key = RowKey { tenant: key.tenant, event: key.event };
-            self.world.lock().judge.note_unwritten(self.daemon, key, is_unwritten);
-        }
-        self.take_time().await;
-        Ok(())
-    }
-
-    async fn jobs(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Job>>, PortError> {
-        self.take_time().await;
-        let read = self.jobs_port().jobs(keys).await;
-        self.take_time().await;
-        read
-    }
-
-    async fn timers(
-        &self,
-        shard: ShardSpec,
-        from: TimerPosition,
-        until: Timestamp,
-        max: usize,
-    ) -> Result<TimerPage, PortError> {
-        self.take_time().await;
-        let read = self.jobs_port().timers(shard, from, until, max).await;
-        self.take_time().await;
-        read
-    }
-
-    async fn outbox(&self, after: Option<DeliveryKey>, max: usize) -> Result<Vec<Job>, PortError> {
-        self.take_time().await;
-        if self.world.has(Mutant::NoReplay) {
-            return Ok(Vec::new());
-        }
-        self.jobs_port().outbox(after, max).await
-    }
-
-    async fn forget_cut_off(&self, before: Timestamp, max: usize) -> Result<u64, PortError> {
-        self.take_time().await;
-        self.jobs_port().forget_cut_off(before, max).await
-    }
 }

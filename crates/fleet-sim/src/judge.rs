@@ -33,7 +33,7 @@ mod writes;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use posthaste_domain::{InstanceId, RowKey};
+use posthaste_domain::{EventStatus, InstanceId, RowKey, TenantId};
 
 pub(crate) use self::cases::Request;
 pub(crate) use self::writes::Done;
@@ -64,6 +64,8 @@ pub(crate) struct Judge {
     behaviours: BTreeMap<String, (Behaviour, Option<u64>)>,
     attempts_max: u32,
     has_skew: bool,
+    /// Rows that were forgotten, each with its final status.
+    pub(crate) expired: BTreeMap<RowKey, EventStatus>,
     /// Duplicates so far, and those that were excused.
     pub(crate) duplicates: u64,
     pub(crate) excused: u64,
@@ -85,6 +87,7 @@ impl Judge {
             behaviours,
             attempts_max: plan.fleet.engine.schedule.attempts_max(),
             has_skew: plan.has_skew(),
+            expired: BTreeMap::new(),
             duplicates: 0,
             excused: 0,
         }
@@ -93,6 +96,18 @@ impl Judge {
     /// A row was put.
     pub(crate) fn opened(&mut self, key: &RowKey, payload: &Bytes) {
         self.cases.entry(key.clone()).or_insert_with(|| Case::new(payload.clone()));
+    }
+
+    /// A tenant was deleted.
+    pub(crate) fn tenant_deleted(&mut self, tenant: &TenantId, ms: u64) {
+        if let Some((_, deleted_ms)) = self.behaviours.get_mut(tenant.as_str()) {
+            deleted_ms.get_or_insert(ms);
+        }
+    }
+
+    /// When a tenant was, or will be, deleted.
+    pub(crate) fn deleted_ms(&self, tenant: &TenantId) -> Option<u64> {
+        self.behaviours.get(tenant.as_str()).and_then(|(_, deleted_ms)| *deleted_ms)
     }
 
     /// Its sender was told that it is accepted.
@@ -144,6 +159,9 @@ impl State {
         if !self.judge.is_promised(key) {
             return Ok(());
         }
+        if self.judge.expired.contains_key(key) {
+            return Ok(());
+        }
         let Some(row) = self.table.row(key) else {
             return Err(format!("P1: {key:?} was accepted and has no row"));
         };
@@ -152,6 +170,14 @@ impl State {
             return Ok(());
         }
         Err(format!("P1: {key:?} is accepted, and neither final nor in work nor queued: {row:?}"))
+    }
+
+    /// A row's time to live is over.
+    pub(crate) fn expire(&mut self, key: &RowKey) {
+        if let Some(row) = self.table.row(key) {
+            self.judge.expired.insert(key.clone(), row.status);
+            self.table.remove(key);
+        }
     }
 
     /// Puts a message into a queue.

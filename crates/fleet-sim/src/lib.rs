@@ -1,6 +1,13 @@
 //! A seeded fleet: several daemons, each with the real courier and the real engine, around a cloud
 //! that lags, throttles, loses replies and fails.
 //!
+//! Which faults exist in a world, and how hard they are, is drawn from its seed: each kind with a
+//! chance of one half ([`FaultKind`]). What a run of seeds has reached is counted by name
+//! ([`Coverage`]): states and transitions of rows, jobs and endpoints, decisions, inputs, effects,
+//! and each kind of fault that was there and that hit something. A run that should have reached
+//! more fails. Beside the seeds there is a world for each crash point of the protocol
+//! ([`Failpoint`]), and some for one promise each.
+//!
 //! Same seed, same trace. Nothing here is real but the code under test: time is virtual, and no
 //! thread, socket or disk is used.
 //!
@@ -17,6 +24,7 @@ mod coverage;
 mod daemon;
 mod driver;
 mod endpoint;
+mod failpoint;
 mod jobs;
 mod judge;
 mod mutant;
@@ -29,13 +37,15 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use coverage::Coverage;
 pub use endpoint::Behaviour;
+pub use failpoint::{CRASH_POINTS, Failpoint, How};
 pub use mutant::Mutant;
 pub use plan::{
-    Clients, DiskFate, Fault, Fleet, Happening, Millis, Oddities, Plan, START, Service, Tenant,
-    Window,
+    Clients, DiskFate, Fault, FaultKind, Fleet, Happening, Millis, Oddities, Plan, START, Service,
+    Swarm, Tenant, Window,
 };
-pub use report::{Counts, Coverage, DECISIONS, Failure, Report};
+pub use report::{Counts, Failure, Report};
 
 /// Runs a world until everything in it is settled.
 ///
@@ -65,5 +75,5 @@ fn run_world(plan: &Plan, aloud: bool) -> Result<Report, Failure> {
         }
     };
     let (seed, events, mutant) = (plan.seed, plan.clients.events, plan.mutant);
-    Err(Failure { seed, events, mutant, at_ms, what })
+    Err(Failure { seed, events, mutant, failpoint: plan.failpoint, at_ms, what })
 }

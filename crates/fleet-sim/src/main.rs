@@ -4,6 +4,7 @@
 //! ```text
 //! posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
 //! posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+//! posthaste-fleet-sim --seed X --point ROW --how abort|error|delay [--trace] [--mutant NAME]
 //! posthaste-fleet-sim --throttled RATE
 //! ```
 //!
@@ -17,12 +18,13 @@
 use std::process::ExitCode;
 use std::thread;
 
-use posthaste_fleet_sim::{Counts, Coverage, Mutant, Plan};
+use posthaste_fleet_sim::{CRASH_POINTS, Counts, Coverage, How, Mutant, Plan};
 use posthaste_sim::Seeds;
 
 const USAGE: &str = "\
 usage: posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mutant NAME]
        posthaste-fleet-sim --seed X [--events E] [--trace] [--mutant NAME]
+       posthaste-fleet-sim --seed X --point ROW --how abort|error|delay [--trace]
        posthaste-fleet-sim --throttled RATE
 
   --seeds N        how many seeds to run (100)
@@ -30,6 +32,8 @@ usage: posthaste-fleet-sim [--seeds N] [--from S] [--events E] [--jobs J] [--mut
   --seed X         only this one
   --events E       events posted in each world (40)
   --jobs J         seeds at a time (one for each core)
+  --point ROW      a world around this row of the protocol's table of crash points
+  --how HOW        what happens there: abort, error or delay (abort)
   --trace          print every step of the one seed
   --mutant NAME    with a deliberate fault, which should be found
   --throttled RATE so many events/s, while the table is throttled to 10 % for a minute";
@@ -45,6 +49,8 @@ struct Arguments {
     trace: bool,
     mutant: Option<Mutant>,
     throttled: Option<u64>,
+    point: Option<u8>,
+    how: How,
 }
 
 fn main() -> ExitCode {
@@ -65,8 +71,19 @@ fn main() -> ExitCode {
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let (one, trace, mutant, throttled) = (false, false, None, None);
-    let mut found =
-        Arguments { seeds: 100, from: 0, one, events: 40, jobs, trace, mutant, throttled };
+    let (point, how) = (None, How::Abort);
+    let mut found = Arguments {
+        seeds: 100,
+        from: 0,
+        one,
+        events: 40,
+        jobs,
+        trace,
+        mutant,
+        throttled,
+        point,
+        how,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let number = |text: String| {
@@ -78,6 +95,15 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--events" => found.events = number(value()?)?,
             "--jobs" => found.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
             "--throttled" => found.throttled = Some(number(value()?)?),
+            "--point" => {
+                let row = u8::try_from(number(value()?)?).ok();
+                let row = row.filter(|row| (1..=CRASH_POINTS).contains(row));
+                found.point = Some(row.ok_or(format!("rows are 1 to {CRASH_POINTS}"))?);
+            }
+            "--how" => {
+                let name = value()?;
+                found.how = How::parse(&name).ok_or(format!("no '{name}': abort, error, delay"))?;
+            }
             "--trace" => found.trace = true,
             "--seed" => {
                 found.one = true;
@@ -97,7 +123,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 }
 
 fn plan(arguments: &Arguments, seed: u64) -> Plan {
-    Plan { mutant: arguments.mutant, ..Plan::draw(seed, arguments.events) }
+    let plan = match arguments.point {
+        Some(row) => Plan::at_failpoint(row, arguments.how, seed),
+        None => Plan::draw(seed, arguments.events),
+    };
+    Plan { mutant: arguments.mutant, ..plan }
 }
 
 /// Runs one seed; says whether it failed.
@@ -153,8 +183,13 @@ fn run_many(arguments: &Arguments) -> bool {
     let (counts, coverage) = &sum.total;
     println!("\n{} seeds from {}: {counts}", sum.seeds, arguments.from);
     println!("{coverage}");
+    let (known, reached) = coverage.sizes();
+    println!("{reached} of {known} states, transitions and kinds of faults reached");
     if let Some((_, failure)) = &sum.failure {
         eprintln!("{failure}");
+        return true;
     }
-    sum.failure.is_some()
+    let lacks = coverage.lacks(sum.seeds);
+    lacks.iter().for_each(|what| eprintln!("{what}"));
+    arguments.mutant.is_none() && arguments.point.is_none() && !lacks.is_empty()
 }

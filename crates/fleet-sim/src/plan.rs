@@ -4,16 +4,25 @@
 //! faults need two rare things at a time.
 
 mod draw;
+mod points;
+mod swarm;
 mod throttled;
+mod worlds;
+
+pub use swarm::{FaultKind, Swarm};
 
 use posthaste_domain::{TenantId, Timestamp};
 use posthaste_engine::Settings;
 
 use crate::endpoint::Behaviour;
+use crate::failpoint::Failpoint;
 use crate::mutant::Mutant;
 
 /// When every world begins; its times are milliseconds from here.
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// How often a time server sets clocks right that drift, in milliseconds.
+pub(crate) const SET_RIGHT_MS: u64 = 900_000;
 
 /// Times in milliseconds, from and to, both included.
 pub type Millis = (u64, u64);
@@ -66,6 +75,19 @@ pub struct Oddities {
     pub come_back_permille: u64,
     /// Of a thousand sends, how many are made twice by whoever carries them.
     pub doubled_permille: u64,
+    /// Among so many messages that can be seen, any may come next; at least 1.
+    pub look_ahead: usize,
+}
+
+impl Oddities {
+    /// None: a queue that does nothing odd but that its order is not that of sending.
+    pub const NONE: Self = Self {
+        copies_permille: 0,
+        miscounted_permille: 0,
+        come_back_permille: 0,
+        doubled_permille: 0,
+        look_ahead: 12,
+    };
 }
 
 /// What the daemons are like.
@@ -97,6 +119,18 @@ pub struct Fleet {
     pub disk_ms: Millis,
     /// How far each one's clock is off, in milliseconds.
     pub skews_ms: Vec<i64>,
+    /// How much faster than time each one's clock goes, in millionths.
+    pub drifts_ppm: Vec<i64>,
+    /// Disks that are full, and from when until when, in milliseconds.
+    pub full_disks: Vec<(usize, Millis)>,
+    /// Of a thousand commits, how many fail.
+    pub failed_commits_permille: u64,
+    /// The pause between sweeps, in milliseconds.
+    pub sweep_pause_ms: u64,
+    /// How long a poll waits for a message, in milliseconds.
+    pub poll_wait_ms: u64,
+    /// A shard looks around this often even if nothing calls it, in milliseconds.
+    pub idle_turn_ms: u64,
 }
 
 /// What becomes of a disk in a crash.
@@ -106,6 +140,8 @@ pub enum DiskFate {
     Kept,
     /// It loses what was written in the last so many milliseconds.
     PowerCut(u64),
+    /// Of what was written in the last so many milliseconds, some is missing and some is torn.
+    Torn(u64),
     /// It comes back empty.
     Lost,
     /// It comes back as a copy of this daemon's.
@@ -157,6 +193,8 @@ pub struct Clients {
     pub strays: u64,
     /// Requeues, purges and retries that are asked for until calm.
     pub operations: u64,
+    /// How often somebody pauses, resumes, limits or lifts an endpoint until calm.
+    pub changes: u64,
     /// An event whose attempt ends the daemon that makes it.
     pub killer: Option<u64>,
     /// Whether senders have the table to themselves, so that load does not depend on its weather.
@@ -182,8 +220,14 @@ pub struct Plan {
     pub oddities: Oddities,
     /// Who sends.
     pub clients: Clients,
+    /// Of a thousand attempts, how many fail by our own fault before calm.
+    pub ours_permille: u64,
+    /// Which kinds of faults exist, for the table of what was reached.
+    pub swarm: Swarm,
     /// What happens to daemons.
     pub faults: Vec<Fault>,
+    /// A point in the order of writes at which something happens.
+    pub failpoint: Option<Failpoint>,
     /// From here on nothing fails but endpoints that fail for ever.
     pub calm_ms: u64,
     /// Engines look at everything after each so many turns.
@@ -196,8 +240,13 @@ impl Plan {
     /// Whether clocks are further apart than the protocol allows at some time.
     #[must_use]
     pub fn has_skew(&self) -> bool {
-        let far = |ms: i64| ms.unsigned_abs() > posthaste_protocol::SKEW_MS_MAX / 2;
-        self.fleet.skews_ms.iter().any(|ms| far(*ms))
+        let fleet = &self.fleet;
+        let drifts =
+            fleet.drifts_ppm.iter().map(|ppm| ppm.unsigned_abs() * SET_RIGHT_MS / 1_000_000);
+        let drift_ms = drifts.max().unwrap_or(0);
+        let far = |ms: i64| ms.unsigned_abs() + drift_ms > posthaste_protocol::SKEW_MS_MAX / 2;
+        fleet.skews_ms.iter().any(|ms| far(*ms))
+            || self.failpoint.is_some_and(Failpoint::steps_clocks)
             || self.faults.iter().any(|it| matches!(it.what, Happening::Step(_)))
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::coverage::Coverage;
+use crate::failpoint::Failpoint;
 use crate::mutant::Mutant;
 
 macro_rules! counts {
@@ -17,8 +19,9 @@ macro_rules! counts {
             /// Adds another world's; what is a maximum stays one.
             pub fn add(&mut self, other: &Self) {
                 let busiest = self.busiest.max(other.busiest);
+                let taken_over_ms = self.taken_over_ms.max(other.taken_over_ms);
                 $(self.$name += other.$name;)+
-                self.busiest = busiest;
+                (self.busiest, self.taken_over_ms) = (busiest, taken_over_ms);
             }
 
             /// All of them by name.
@@ -71,6 +74,9 @@ counts! {
     turns,
     /// How long it took from calm until all was settled, in milliseconds.
     settled_ms,
+    /// The longest time from an attempt's due time, or from the end of the daemon that had it,
+    /// until another one took it over, in milliseconds.
+    taken_over_ms,
     /// Time in the world, in milliseconds.
     world_ms,
 }
@@ -86,94 +92,17 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The decisions of the protocol that a fleet can come to, as they are counted.
-pub const DECISIONS: [&str; 39] = [
-    "on_receive deliver",
-    "on_receive read_row",
-    "on_receive delete",
-    "on_receive leave",
-    "on_receive renew",
-    "after_read deliver",
-    "after_read claim",
-    "after_read delete",
-    "after_read stray",
-    "after_read leave",
-    "settled final",
-    "settled wait",
-    "settled die",
-    "settled dropped overtaken",
-    "settled dropped not_ours",
-    "settled dropped gone",
-    "settled dropped unexplained",
-    "taken attempt",
-    "taken die",
-    "taken dropped overtaken",
-    "taken dropped not_ours",
-    "taken dropped gone",
-    "taken dropped unexplained",
-    "dead final",
-    "dead dropped overtaken",
-    "dead dropped not_ours",
-    "dead dropped gone",
-    "dead dropped unexplained",
-    "permission granted",
-    "permission later",
-    "permission withdrawn",
-    "permit renewed lease",
-    "at_start replay",
-    "at_start schedule",
-    "at_start forget",
-    "at_start keep",
-    "requeue send",
-    "requeue delete_message",
-    "requeue leave_message",
-];
-
-/// How often which decision was come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Coverage(BTreeMap<&'static str, u64>);
-
-impl Coverage {
-    /// Counts a decision, so many times.
-    pub(crate) fn saw(&mut self, decision: &'static str, times: u64) {
-        debug_assert!(DECISIONS.contains(&decision), "{decision}");
-        if times > 0 {
-            *self.0.entry(decision).or_default() += times;
-        }
-    }
-
-    /// Adds another world's.
-    pub fn add(&mut self, other: &Self) {
-        for (decision, times) in &other.0 {
-            *self.0.entry(decision).or_default() += times;
-        }
-    }
-
-    /// Each decision and how often it was come to.
-    pub fn seen(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        DECISIONS.into_iter().map(|it| (it, self.0.get(it).copied().unwrap_or(0)))
-    }
-}
-
-impl fmt::Display for Coverage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (decision, times) in self.seen() {
-            let mark = if times == 0 { "  <- unreached" } else { "" };
-            writeln!(f, "{times:>12} {decision}{mark}")?;
-        }
-        Ok(())
-    }
-}
-
 /// A run that held every promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Its figures.
     pub counts: Counts,
-    /// What the protocol decided in it.
+    /// What was reached in it.
     pub coverage: Coverage,
     /// How many deliveries were settled as delivered in each second of the world.
     pub per_second: BTreeMap<u64, u64>,
+    /// How often something happened at the failpoint, where there is one.
+    pub hits: u64,
     /// Everything that happened, as a number.
     pub trace_hash: u64,
 }
@@ -187,6 +116,8 @@ pub struct Failure {
     pub events: u64,
     /// The deliberate fault in it.
     pub mutant: Option<Mutant>,
+    /// The failpoint in it.
+    pub failpoint: Option<Failpoint>,
     /// When it went wrong.
     pub at_ms: u64,
     /// What went wrong.
@@ -201,6 +132,9 @@ impl fmt::Display for Failure {
             "see it again: cargo run --release -p posthaste-fleet-sim -- --seed {} --events {}",
             self.seed, self.events,
         )?;
+        if let Some(Failpoint { row, how, .. }) = self.failpoint {
+            write!(f, " --point {row} --how {}", how.as_str())?;
+        }
         if let Some(mutant) = self.mutant {
             write!(f, " --mutant {}", mutant.as_str())?;
         }

@@ -9,6 +9,7 @@ use posthaste_ports::{
 };
 
 use crate::cloud::{Kind, Line, Luck, lost};
+use crate::failpoint::{Site, Step};
 use crate::plan::START;
 
 /// All of them.
@@ -31,9 +32,13 @@ impl TenantStore for Tenants {
             return Err(error);
         }
         let ms = self.line.world.ms();
+        let deleted_ms = self.line.world.lock().judge.deleted_ms(id);
+        if deleted_ms.is_some_and(|at| at <= ms) {
+            self.line.world.saw("people delete a tenant");
+        }
         let tenants = self.line.world.plan.tenants.iter().zip(0..);
         let found = tenants
-            .filter(|(it, _)| it.id == *id && it.deleted_ms.is_none_or(|at| ms < at))
+            .filter(|(it, _)| it.id == *id && deleted_ms.is_none_or(|at| ms < at))
             .map(|(it, shard_key)| {
                 Arc::new(TenantRecord {
                     id: it.id.clone(),
@@ -49,6 +54,7 @@ impl TenantStore for Tenants {
                 })
             })
             .next();
+        self.line.at(Site::After(Step::ReadTenant), None).await?;
         self.line.travel(Kind::Rows).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(found) }
     }

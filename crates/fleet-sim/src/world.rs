@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use posthaste_domain::{RowKey, Timestamp};
+use posthaste_engine::Options;
 use posthaste_protocol::Arriving;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clocks;
 use crate::cloud::{Mail, Table};
+use crate::coverage::Coverage;
+use crate::failpoint::Extras;
 use crate::judge::Judge;
 use crate::mutant::Mutant;
-use crate::plan::{Plan, START};
-use crate::report::{Counts, Coverage};
+use crate::plan::{FaultKind, Plan, START};
+use crate::report::Counts;
 use crate::trace::{Trace, Who};
 use posthaste_sim::Chance;
 
@@ -31,6 +34,8 @@ pub(crate) struct World {
     pub(crate) bells: [Notify; 2],
     /// Rings when a daemon's fuse has blown.
     pub(crate) blown: Vec<Notify>,
+    /// Rings when a daemon is told to stop.
+    pub(crate) told: Vec<Notify>,
     /// Rings when something is wrong.
     pub(crate) wrong: Notify,
 }
@@ -50,6 +55,12 @@ pub(crate) struct State {
     pub(crate) arriving: BTreeMap<(usize, RowKey), Arriving>,
     /// How many steps of calls each daemon's fuse lasts.
     pub(crate) fuses: BTreeMap<usize, u64>,
+    /// What failpoints have begun.
+    pub(crate) extras: Extras,
+    /// How each tenant's endpoint is to be attempted.
+    pub(crate) options: Vec<Options>,
+    /// What daemons are told about endpoints: which tenant's, and whether it is lifted.
+    pub(crate) news: Vec<(usize, bool)>,
     /// The event whose attempt ends the daemon that makes it.
     pub(crate) killer: Option<RowKey>,
     /// Deliveries settled in each second.
@@ -63,17 +74,22 @@ pub(crate) struct State {
 impl World {
     pub(crate) fn new(plan: Plan, aloud: bool) -> Arc<Self> {
         let daemons = plan.fleet.daemons;
+        let mut coverage = Coverage::default();
+        plan.swarm.kinds().for_each(|kind| coverage.drew(kind));
         let state = State {
             chance: Chance::new(plan.seed ^ 0x5eed_f1ee_7000_0000),
             trace: Trace::new(aloud),
             table: Table::default(),
             mail: [Mail::default(), Mail::default()],
             judge: Judge::new(&plan),
-            clocks: Clocks::new(&plan.fleet.skews_ms),
+            clocks: Clocks::new(&plan.fleet),
             counts: Counts::default(),
-            coverage: Coverage::default(),
+            coverage,
             arriving: BTreeMap::new(),
             fuses: BTreeMap::new(),
+            extras: Extras::default(),
+            options: vec![Options::default(); plan.tenants.len()],
+            news: Vec::new(),
             killer: None,
             per_second: BTreeMap::new(),
             failure: None,
@@ -84,6 +100,7 @@ impl World {
             state: Mutex::new(state),
             bells: [Notify::new(), Notify::new()],
             blown: (0..daemons).map(|_| Notify::new()).collect(),
+            told: (0..daemons).map(|_| Notify::new()).collect(),
             wrong: Notify::new(),
             plan,
         })
@@ -110,6 +127,16 @@ impl World {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fault has hit something.
+    pub(crate) fn hit(&self, kind: FaultKind) {
+        self.lock().coverage.hit(kind);
+    }
+
+    /// Counts something that was reached.
+    pub(crate) fn saw(&self, what: &'static str) {
+        self.lock().coverage.saw(what, 1);
     }
 
     /// Notes a step in the trace.

@@ -36,6 +36,19 @@ pub(crate) enum Kind {
 pub(crate) const SUCCEEDS: &str = "gets a 2xx, and keeps it on its disk";
 
 impl Action {
+    /// What is done, whoever does it.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Client(what)
+            | Self::Requeue(what)
+            | Self::Daemon(_, what)
+            | Self::Time(what)
+            | Self::Wish(what)
+            | Self::Fault(_, what)
+            | Self::World(what) => what,
+        }
+    }
+
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Daemon(_, what) if what == SUCCEEDS => Kind::Chance,

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use crate::action::{Action, Kind};
 use crate::check;
 use crate::mutant::Rules;
+use crate::reached::Reached;
 use crate::state::State;
 use crate::world::steps;
 
@@ -40,6 +41,8 @@ pub(crate) struct Found {
     pub(crate) depth: u32,
     /// Whether there were more states than wanted.
     pub(crate) is_cut: bool,
+    /// What was reached.
+    pub(crate) reached: Reached,
     /// What is violated, and the steps that lead to it.
     pub(crate) violation: Option<Violation>,
 }
@@ -128,7 +131,14 @@ impl Graph {
 pub(crate) fn explore(rules: &Rules, states_max: usize) -> Found {
     let mut graph = Graph::new();
     graph.insert(State::START, 0);
-    let mut found = Found { states: 0, transitions: 0, depth: 0, is_cut: false, violation: None };
+    let mut found = Found {
+        states: 0,
+        transitions: 0,
+        depth: 0,
+        is_cut: false,
+        reached: Reached::default(),
+        violation: None,
+    };
     let mut index = 0;
     let mut layer_ends = 1;
     while index < graph.states.len() {
@@ -145,11 +155,14 @@ pub(crate) fn explore(rules: &Rules, states_max: usize) -> Found {
         let mut wrong = None;
         steps(rules, &state, &mut |action, next| {
             found.transitions += 1;
+            found.reached.took(action);
             let property = check::step(&state, &next).or_else(|| check::state(rules, &next));
             if let (Some(property), None) = (property, wrong) {
                 wrong = Some((property, action));
             }
-            graph.insert(next, parent);
+            if graph.insert(next, parent) {
+                found.reached.came_to(next.row.as_ref());
+            }
         });
         if let Some((property, action)) = wrong {
             let mut trace = graph.trace(rules, index);

@@ -7,5 +7,6 @@ mod arbitrary;
 mod endings;
 mod isolation;
 mod memory;
+mod reference;
 mod rounds;
 mod turns;

@@ -13,8 +13,23 @@ use tokio::time::sleep;
 
 use super::send;
 use crate::cloud::{DEAD, Line, MAIN, QueuePort, RowsPort};
+use crate::plan::FaultKind;
 use crate::trace::Who;
 use crate::world::World;
+
+/// Messages that are none, each in its own way.
+const GARBAGE: [&str; 10] = [
+    "{\"x\"",
+    "",
+    "null",
+    "[]",
+    "{\"x\":DEEP",
+    "{\"eventId\":\"evt_0\"}",
+    "{\"tenantId\":\"a|b\",\"eventId\":\"evt_0\"}",
+    "{\"tenantId\":\"t\",\"eventId\":\"evt_0\",\"gen\":-1}",
+    "{\"tenantId\":\"t\",\"eventId\":\"evt_0\",\"gen\":18446744073709551616}",
+    "{\"tenantId\":\"t\\u0000\",\"eventId\":{}}",
+];
 
 /// What an operator does about a message of the DLQ.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +58,11 @@ impl Operators {
         }
     }
 
+    /// Requeues one of the dead, at once.
+    pub(crate) async fn requeue_one(self) {
+        self.handle_dead(Wish::Requeue).await;
+    }
+
     /// Does what the plan asks for, each at its time.
     pub(crate) async fn work(self) {
         let plan = &self.world.plan;
@@ -52,13 +72,14 @@ impl Operators {
             (0..count).map(|_| state.chance.within((0, plan.calm_ms))).collect()
         };
         times.sort_unstable();
+        let strays = plan.clients.strays;
         for (at, number) in times.into_iter().zip(0..) {
             let now = self.world.ms();
             if at > now {
                 sleep(Duration::from_millis(at - now)).await;
             }
             let operator = self.clone();
-            if number < plan.clients.strays {
+            if number < strays {
                 tokio::task::spawn_local(async move { operator.send_stray(number).await });
             } else {
                 tokio::task::spawn_local(async move { operator.operate().await });
@@ -77,8 +98,13 @@ impl Operators {
             created_at: None,
             again: false,
         };
-        let body =
-            if number.is_multiple_of(2) { Bytes::from_static(b"{\"x\"") } else { stranger.body() };
+        self.world.saw("people send what is no message");
+        let garbage = GARBAGE[usize::try_from(number / 2).unwrap_or(0) % GARBAGE.len()];
+        let body = if number.is_multiple_of(2) {
+            Bytes::from(garbage.replace("DEEP", &"[".repeat(10_000)))
+        } else {
+            stranger.body()
+        };
         // Lost or not, nobody misses it.
         drop(self.main.send(vec![Outgoing { body, group: "stray".into() }]).await);
     }
@@ -122,6 +148,7 @@ impl Operators {
         };
         let deletes = match next {
             OnRequeue::Send { round } => {
+                self.world.hit(FaultKind::Operations);
                 self.world.lock().coverage.saw("requeue send", 1);
                 self.send_round(key, round).await
             }

@@ -11,9 +11,6 @@ use posthaste_protocol::EventMessage;
 use crate::plan::Oddities;
 use posthaste_sim::Chance;
 
-/// So far ahead a queue looks for something to show, so that its order is not that of sending.
-const LOOK_AHEAD: usize = 12;
-
 /// A message.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
@@ -30,6 +27,8 @@ pub(crate) struct Letter {
     miscounts: bool,
     /// Whether it is shown although somebody has it.
     pub(crate) is_copy: bool,
+    /// Whether it was deleted and has come back.
+    pub(crate) has_come_back: bool,
 }
 
 /// A message as it is received.
@@ -42,6 +41,8 @@ pub(crate) struct Shown {
     pub(crate) is_copy: bool,
     /// Received before, and says that it was not.
     pub(crate) is_miscounted: bool,
+    /// Received before one that was sent earlier.
+    pub(crate) is_reordered: bool,
 }
 
 /// What became of a receipt.
@@ -91,6 +92,7 @@ impl Mail {
             deleted: false,
             miscounts: false,
             is_copy: false,
+            has_come_back: false,
         };
         self.visible.insert((ms, self.next));
         self.letters.insert(self.next, letter);
@@ -109,14 +111,16 @@ impl Mail {
         max: usize,
         (odd, chance): (Option<Oddities>, &mut Chance),
     ) -> Vec<Shown> {
+        let look_ahead = odd.map_or(1, |odd| odd.look_ahead.max(1));
         let mut shown = Vec::new();
         while shown.len() < max {
             let open: Vec<_> =
-                self.visible.range(..=(ms, u64::MAX)).take(LOOK_AHEAD).copied().collect();
+                self.visible.range(..=(ms, u64::MAX)).take(look_ahead).copied().collect();
             if open.is_empty() {
                 break;
             }
-            let place = open[chance.index(open.len())];
+            let at = chance.index(open.len());
+            let place = open[at];
             let Some(letter) = self.letters.get_mut(&place.1) else { break };
             self.visible.remove(&place);
             letter.receives += 1;
@@ -128,6 +132,7 @@ impl Mail {
                 receives: if is_miscounted { 1 } else { letter.receives },
                 is_copy: letter.is_copy,
                 is_miscounted,
+                is_reordered: at > 0,
                 letter: letter.clone(),
             });
             (letter.miscounts, letter.is_copy) = (false, false);
@@ -149,6 +154,7 @@ impl Mail {
         let event = letter.event.clone();
         let was_deleted = std::mem::replace(&mut letter.deleted, true);
         letter.is_copy = true;
+        letter.has_come_back = true;
         let visible_ms = letter.visible_ms;
         self.visible.remove(&(visible_ms, id));
         match again_ms {

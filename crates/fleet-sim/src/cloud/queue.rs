@@ -9,8 +9,9 @@ use tokio::time::{sleep, timeout};
 
 use super::mail::{Shown, Used};
 use super::{DEAD, Kind, Line, Luck, MAIN, lost};
+use crate::failpoint::{Site, Step};
 use crate::mutant::Mutant;
-use crate::plan::START;
+use crate::plan::{FaultKind, START};
 use crate::trace::Who;
 
 /// The longest that a poll sleeps before it looks by itself.
@@ -137,6 +138,7 @@ impl QueuePort {
         let doubled = doubled && state.chance.permille(world.plan.oddities.doubled_permille);
         state.put_mail(self.which, (outgoing.body.clone(), self.line.who), ms);
         if doubled {
+            state.coverage.hit(FaultKind::Doubled);
             state.counts.doubled += 1;
             state.put_mail(self.which, (outgoing.body.clone(), self.line.who), ms);
         }
@@ -147,6 +149,7 @@ impl QueuePort {
 
     async fn each<T>(
         &self,
+        step: Option<Step>,
         entries: &[T],
         one: impl Fn(&T) -> Result<(), PortError> + Send,
     ) -> Vec<Result<(), PortError>>
@@ -154,6 +157,11 @@ impl QueuePort {
         T: Sync,
     {
         self.line.travel(Kind::Queue).await;
+        if let Some(step) = step
+            && let Err(error) = self.line.at(Site::Before(step), None).await
+        {
+            return entries.iter().map(|_| Err(error.clone())).collect();
+        }
         let luck = self.line.call_luck(Kind::Queue);
         if let Luck::Fails(error) = luck {
             return entries.iter().map(|_| Err(error.clone())).collect();
@@ -162,8 +170,18 @@ impl QueuePort {
         if luck == Luck::LosesReply {
             results.fill(Err(lost()));
         }
+        if let Some(step) = step
+            && self.line.at(Site::After(step), None).await.is_err()
+        {
+            results.fill(Err(lost()));
+        }
         self.line.travel(Kind::Queue).await;
         results
+    }
+
+    /// What the protocol calls a step of this queue.
+    const fn step(&self, of_main: Step, of_dead: Step) -> Option<Step> {
+        Some(if self.which == MAIN { of_main } else { of_dead })
     }
 }
 
@@ -174,6 +192,8 @@ fn stale() -> PortError {
 #[async_trait]
 impl Queue for QueuePort {
     async fn receive(&self, max: usize, wait_ms: u64) -> Result<Vec<Message>, PortError> {
+        let step = if self.which == MAIN { Step::Receive } else { Step::ReceiveDead };
+        self.line.at(Site::Before(step), None).await?;
         self.line.travel(Kind::Queue).await;
         let luck = self.line.luck(Kind::Queue);
         if let Luck::Fails(error) = luck {
@@ -181,6 +201,10 @@ impl Queue for QueuePort {
         }
         let shown = timeout(Duration::from_millis(wait_ms), self.wait(max)).await;
         let shown = shown.unwrap_or_default();
+        if let Some(first) = shown.first() {
+            let key = first.letter.event.as_ref().map(|(key, _)| key);
+            self.line.at(Site::After(step), key).await?;
+        }
         self.line.travel(Kind::Queue).await;
         if luck == Luck::LosesReply {
             return Err(lost());
@@ -199,14 +223,15 @@ impl Queue for QueuePort {
     }
 
     async fn delete(&self, receipts: Vec<Receipt>) -> Vec<Result<(), PortError>> {
-        self.each(&receipts, |receipt| self.delete_one(receipt)).await
+        let step = self.step(Step::Delete, Step::DeleteDead);
+        self.each(step, &receipts, |receipt| self.delete_one(receipt)).await
     }
 
     async fn hide(&self, receipts: Vec<Receipt>, visibility_ms: u64) -> Vec<Result<(), PortError>> {
         if self.line.world.ms() >= self.line.world.plan.calm_ms && receipts.is_empty() {
             return Vec::new();
         }
-        let results = self.each(&receipts, |it| self.hide_one(it, visibility_ms)).await;
+        let results = self.each(None, &receipts, |it| self.hide_one(it, visibility_ms)).await;
         if let Who::Daemon(daemon) = self.line.who
             && results.iter().any(|it| matches!(it, Err(PortError::Transient(_))))
         {
@@ -226,7 +251,8 @@ impl Queue for QueuePort {
             });
             return messages.iter().map(|_| Ok(())).collect();
         }
-        self.each(&messages, |it| self.send_one(it)).await
+        let step = self.step(Step::Send, Step::SendDead);
+        self.each(step, &messages, |it| self.send_one(it)).await
     }
 }
 

@@ -6,10 +6,12 @@ use posthaste_domain::{InstanceId, Lease, Row, RowChange, RowKey, RowWrite, Time
 use posthaste_ports::{PortError, Rows, StoredEvent, Written};
 
 use super::{Kind, Line, Luck, lost};
+use crate::failpoint::{Site, Step};
 use crate::judge::Done;
 use crate::mutant::Mutant;
+use crate::plan::FaultKind;
 use crate::trace::Who;
-use crate::world::World;
+use crate::world::{State, World};
 
 /// How far a mutant's reads lie back.
 const STALE_MS: u64 = 60_000;
@@ -24,6 +26,7 @@ pub(crate) struct RowsPort {
 impl RowsPort {
     /// Puts a new row; false where there was one.
     pub(crate) async fn put(&self, key: &RowKey, payload: &Bytes) -> Result<bool, PortError> {
+        self.line.at(Site::Before(Step::Put), Some(key)).await?;
         self.line.travel(Kind::Rows).await;
         let luck = self.line.luck(Kind::Rows);
         if let Luck::Fails(error) = luck {
@@ -35,9 +38,12 @@ impl RowsPort {
             if is_new {
                 state.table.insert(key.clone(), payload.clone());
                 state.judge.opened(key, payload);
+            } else {
+                state.coverage.saw("row put again", 1);
             }
             is_new
         };
+        self.line.at(Site::After(Step::Put), Some(key)).await?;
         self.line.world.note(self.line.who, "puts", Some(key), [u64::from(is_new), 0]);
         self.line.travel(Kind::Rows).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(is_new) }
@@ -81,6 +87,13 @@ impl RowsPort {
 impl Rows for RowsPort {
     async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>> {
         self.line.travel(Kind::Rows).await;
+        let steps = steps(&writes);
+        for (step, key) in &steps {
+            if let Err(error) = self.line.at(Site::Before(*step), Some(key)).await {
+                self.failed();
+                return writes.iter().map(|_| Err(error.clone())).collect();
+            }
+        }
         let luck = self.line.call_luck(Kind::Rows);
         if let Luck::Fails(error) = &luck {
             self.failed();
@@ -90,6 +103,12 @@ impl Rows for RowsPort {
         if luck == Luck::LosesReply {
             self.failed();
             answers.fill(Err(lost()));
+        }
+        for (step, key) in &steps {
+            if self.line.at(Site::After(*step), Some(key)).await.is_err() {
+                self.failed();
+                answers.fill(Err(lost()));
+            }
         }
         self.line.travel(Kind::Rows).await;
         if let Who::Daemon(_) = self.line.who {
@@ -102,6 +121,9 @@ impl Rows for RowsPort {
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
         self.line.travel(Kind::Rows).await;
+        for key in keys {
+            self.line.at(Site::Before(Step::ReadRow), Some(key)).await?;
+        }
         let luck = self.line.luck(Kind::Rows);
         if let Luck::Fails(error) = luck {
             return Err(error);
@@ -145,8 +167,43 @@ impl Rows for RowsPort {
         let ms = world.ms();
         let mut keys = world.lock().table.owed(ms, partition, before);
         keys.truncate(max);
+        world.lock().note_stale(&keys, before);
+        if let Some(first) = keys.first() {
+            self.line.at(Site::After(Step::ReadIndex), Some(first)).await?;
+        }
         self.line.travel(Kind::Rows).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(keys) }
+    }
+}
+
+/// The steps of the protocol that writes are part of.
+fn steps(writes: &[RowWrite]) -> Vec<(Step, RowKey)> {
+    let mut steps: Vec<(Step, RowKey)> = Vec::new();
+    for write in writes {
+        let step = match write.change {
+            RowChange::Deliver { .. } | RowChange::Fail { .. } => Step::WriteOutcome,
+            RowChange::Claim { .. } => Step::WriteClaim,
+            RowChange::Die { .. } => Step::WriteMark,
+            RowChange::Requeue { .. } => Step::WriteRequeue,
+            RowChange::Extend { .. } | RowChange::Purge { .. } => continue,
+        };
+        if steps.iter().all(|(known, _)| *known != step) {
+            steps.push((step, write.key.clone()));
+        }
+    }
+    steps
+}
+
+impl State {
+    /// What a sweep finds in the index and is not so any more.
+    fn note_stale(&mut self, keys: &[RowKey], before: Timestamp) {
+        let is_stale = |key: &&RowKey| {
+            let lease = self.table.row(key).and_then(|row| row.lease.as_ref());
+            lease.is_none_or(|lease| lease.until >= before)
+        };
+        if keys.iter().any(|key| is_stale(&key)) {
+            self.coverage.hit(FaultKind::StaleIndex);
+        }
     }
 }
 
@@ -165,11 +222,18 @@ impl World {
         state.judge.concluded(who, &write);
         let Ok(after) = write.apply(&met) else {
             state.trace.note(ms, who, "is refused", (Some(&write.key), summary(&write)));
+            state.cover_row(&write, &before, false);
             return Written::Refused(Some(before));
         };
         state.trace.note(ms, who, "writes", (Some(&write.key), summary(&write)));
+        state.cover_row(&write, &before, true);
         match write.change {
-            RowChange::Claim { .. } if is_daemon => state.counts.claims += 1,
+            RowChange::Claim { .. } if is_daemon => {
+                state.counts.claims += 1;
+                let late_ms = before.next_attempt_at.map(|due| self.now().millis_since(due));
+                let longest = &mut state.counts.taken_over_ms;
+                *longest = (*longest).max(late_ms.unwrap_or(0));
+            }
             RowChange::Requeue { .. } => state.counts.requeues += 1,
             RowChange::Deliver { .. } => *state.per_second.entry(ms / 1_000).or_default() += 1,
             _ => {}

@@ -46,6 +46,11 @@ impl Table {
         self.items.insert(key, item);
     }
 
+    /// Forgets a row, as its time to live has it.
+    pub(crate) fn remove(&mut self, key: &RowKey) {
+        self.items.remove(key);
+    }
+
     /// Changes a row, whose index entry follows at `seen_ms`.
     pub(crate) fn change(&mut self, key: &RowKey, row: Row, (ms, seen_ms): (u64, u64)) {
         let Some(item) = self.items.get_mut(key) else { return };

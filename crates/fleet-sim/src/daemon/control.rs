@@ -7,8 +7,7 @@ use std::sync::Arc;
 use posthaste_courier::Courier;
 use tokio::sync::Notify;
 
-use crate::plan::{DiskFate, Happening};
-use crate::trace::Who;
+use crate::plan::{DiskFate, FaultKind, Happening};
 use crate::world::World;
 
 /// How long a daemon stays away that a fuse or an event has killed, in milliseconds.
@@ -20,12 +19,7 @@ pub(crate) struct Control {
     crash: Cell<Option<(DiskFate, u64)>>,
     /// What becomes of the disk when the fuse blows.
     fuse: Cell<Option<DiskFate>>,
-    /// What becomes of the disk, and for how long it stays away.
-    drain: Cell<Option<(DiskFate, u64)>>,
     rung: Notify,
-    told: Notify,
-    /// Until when it stands still.
-    pub(crate) paused_until_ms: Cell<u64>,
     /// The courier of the present life.
     pub(crate) courier: RefCell<Option<Arc<Courier>>>,
 }
@@ -40,10 +34,11 @@ impl Control {
         if self.courier.borrow().is_none() {
             return;
         }
-        let ms = world.ms();
         match what {
             Happening::Crash(disk, down_ms) => {
-                world.lock().counts.crashes += 1;
+                if disk == DiskFate::Kept {
+                    world.hit(FaultKind::Crash);
+                }
                 self.crash.set(Some((disk, down_ms)));
                 self.rung.notify_one();
             }
@@ -51,51 +46,58 @@ impl Control {
                 self.fuse.set(Some(disk));
                 world.lock().fuses.insert(daemon, steps);
             }
-            Happening::Pause(lasts_ms) => {
-                self.paused_until_ms.set(ms + lasts_ms);
-                world.note(Who::Daemon(daemon), "pauses", None, [lasts_ms, 0]);
-                let mut state = world.lock();
-                state.counts.pauses += 1;
-                state.judge.paused(daemon, (ms, lasts_ms));
+            Happening::Pause(lasts_ms) => world.stall(daemon, lasts_ms),
+            Happening::Drain(down_ms) => self.stop(world, daemon, (DiskFate::Kept, down_ms)),
+            Happening::Replace(down_ms) => self.stop(world, daemon, (DiskFate::Lost, down_ms)),
+            Happening::Step(off_ms) => {
+                world.hit(FaultKind::ClockSteps);
+                world.lock().clocks.step(daemon, off_ms);
             }
-            Happening::Drain(down_ms) => {
-                self.drain.set(Some((DiskFate::Kept, down_ms)));
-                self.told.notify_one();
-            }
-            Happening::Replace(down_ms) => {
-                self.drain.set(Some((DiskFate::Lost, down_ms)));
-                self.told.notify_one();
-            }
-            Happening::Step(off_ms) => world.lock().clocks.step(daemon, off_ms),
         }
+    }
+
+    #[expect(clippy::unused_self, reason = "an order to this daemon")]
+    fn stop(&self, world: &World, daemon: usize, how: (DiskFate, u64)) {
+        world.lock().extras.stops.insert(daemon, how);
+        world.told[daemon].notify_one();
     }
 
     /// Resolves when the daemon dies.
     pub(super) async fn killed(&self, world: &World, daemon: usize) -> (DiskFate, u64) {
         self.crash.set(None);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.rung.notified() => {
-                    if let Some(crash) = self.crash.take() {
-                        return crash;
-                    }
+        let killed = tokio::select! {
+            biased;
+            killed = self.crashed() => killed,
+            () = world.blown[daemon].notified() => {
+                let by_failpoint = world.lock().extras.ends.remove(&daemon);
+                let fused = self.fuse.take();
+                if fused == Some(DiskFate::Kept) && by_failpoint.is_none() {
+                    world.hit(FaultKind::Fuse);
                 }
-                () = world.blown[daemon].notified() => {
-                    world.lock().counts.crashes += 1;
-                    return (self.fuse.take().unwrap_or(DiskFate::Kept), KILLED_MS);
-                }
+                by_failpoint.unwrap_or((fused.unwrap_or(DiskFate::Kept), KILLED_MS))
             }
+        };
+        world.lock().counts.crashes += 1;
+        killed
+    }
+
+    async fn crashed(&self) -> (DiskFate, u64) {
+        loop {
+            if let Some(crash) = self.crash.take() {
+                return crash;
+            }
+            self.rung.notified().await;
         }
     }
 
     /// Resolves when the daemon is told to stop.
-    pub(super) async fn told_to_stop(&self) -> (DiskFate, u64) {
+    pub(super) async fn told_to_stop(world: &World, daemon: usize) -> (DiskFate, u64) {
         loop {
-            if let Some(told) = self.drain.take() {
+            let told = world.lock().extras.stops.remove(&daemon);
+            if let Some(told) = told {
                 return told;
             }
-            self.told.notified().await;
+            world.told[daemon].notified().await;
         }
     }
 }

@@ -13,12 +13,11 @@ use tokio::time::sleep;
 
 use super::Shard;
 use crate::endpoint::Fate;
+use crate::failpoint::{Site, Step};
 use crate::judge::Request;
 use crate::mutant::Mutant;
+use crate::plan::FaultKind;
 use crate::trace::Who;
-
-/// Of a thousand attempts, how many fail by our own fault before calm.
-const OURS_PERMILLE: u64 = 5;
 
 /// An attempt that the engine ordered.
 #[derive(Clone)]
@@ -77,7 +76,10 @@ impl Shard {
         let world = &self.tools.world;
         match self.tools.tenants.tenant(&start.key.tenant).await {
             Ok(Some(_)) => {}
-            Ok(None) => return Made::TenantGone,
+            Ok(None) => {
+                world.hit(FaultKind::TenantGone);
+                return Made::TenantGone;
+            }
             Err(_) => return Made::Attempt(self.record(start, (self.tools.clock.now(), 0), ours)),
         }
         let asks = !world.has(Mutant::SkipPermit);
@@ -110,22 +112,49 @@ impl Shard {
         let request = Request { key: &key, round, number, payload: &start.payload };
         let who = Who::Daemon(self.tools.daemon);
         world.note(who, "attempts", Some(&key), [u64::from(round), u64::from(number)]);
-        if !world.is_calm() && world.lock().chance.permille(OURS_PERMILLE) {
-            world.lock().counts.not_charged += 1;
+        if self.is_our_own_fault() {
             let ours = Verdict::NotCharged { class: ErrorClass::DnsUnavailable };
             return self.record(start, (began, 0), ours);
         }
-        let fate = self.meet(&request);
-        if world.lock().is_killer(&key) {
+        if self.tools.line().at(Site::Before(Step::Post), Some(&key)).await.is_err() {
+            let ours = Verdict::NotCharged { class: ErrorClass::LocalResource };
+            return self.record(start, (began, 0), ours);
+        }
+        let mut fate = self.meet(&request);
+        if world.plan.failpoint.is_none() && world.lock().is_killer(&key) {
+            world.hit(FaultKind::Poison);
             world.blown[self.tools.daemon].notify_one();
             std::future::pending::<()>().await;
         }
+        if self.tools.line().at(Site::After(Step::Post), Some(&key)).await.is_err() {
+            // Nobody hears what the endpoint says.
+            let class = ErrorClass::ConnectionClosed;
+            fate.verdict = Verdict::Failed { class, retry_after_ms: None };
+        }
         sleep(Duration::from_millis(fate.takes_ms)).await;
+        // In this place nothing fails: what is known is known.
+        drop(self.tools.line().at(Site::After(Step::Answer), Some(&key)).await);
         let mut state = world.lock();
         state.judge.answered(self.tools.daemon, &key, true);
         state.judge.heard(&key, round, fate.verdict);
         drop(state);
         self.record(start, (began, fate.takes_ms), fate.verdict)
+    }
+
+    fn is_our_own_fault(&self) -> bool {
+        let world = &self.tools.world;
+        let ms = world.ms();
+        let mut state = world.lock();
+        let drawn = ms < world.plan.calm_ms && state.chance.permille(world.plan.ours_permille);
+        let is_ours = drawn || ms < state.extras.ours_until_ms;
+        if is_ours {
+            state.counts.not_charged += 1;
+            state.coverage.saw("answer none: our own fault", 1);
+        }
+        if drawn {
+            state.coverage.hit(FaultKind::Ours);
+        }
+        is_ours
     }
 
     /// The request goes out.
@@ -135,6 +164,7 @@ impl Shard {
         let mut guard = world.lock();
         let state = &mut *guard;
         let fate = state.meet((ms, calm), &world.plan, request);
+        state.coverage.saw(fate.name(), 1);
         state.judge.begun(self.tools.daemon, request, ms);
         let mut judged = Ok(());
         if fate.reaches {
@@ -147,11 +177,19 @@ impl Shard {
     }
 
     fn record(&self, start: &Start, (at, ms): (Timestamp, u64), verdict: Verdict) -> Attempt {
+        // Without one a refusal would be taken for the event's fault where it is the endpoint's.
+        let status = match verdict {
+            Verdict::Failed { class: ErrorClass::ClientError, retry_after_ms: Some(_) } => {
+                Some(429)
+            }
+            Verdict::Failed { class: ErrorClass::ClientError, .. } => Some(400),
+            _ => None,
+        };
         Attempt {
             number: start.number,
             at,
             duration_ms: u32::try_from(ms).unwrap_or(u32::MAX),
-            status_code: None,
+            status_code: status,
             verdict,
             error: None,
             response: Bytes::new(),

@@ -6,11 +6,13 @@ use posthaste_courier::Clock as _;
 use posthaste_domain::{
     DeliveryKey, EndpointId, EventId, Settlement, TenantId, TimerPosition, Timestamp,
 };
-use posthaste_engine::{Delivery, Effect, Engine, Input};
+use posthaste_engine::{Delivery, Effect, Engine, Input, Options};
 use posthaste_ports::{Journal as _, PortError, Settled};
 
 use super::Shard;
 use super::attempts::Start;
+use crate::coverage::{effect_name, settlement_name};
+use crate::plan::FaultKind;
 
 /// What the engine ordered in one turn.
 #[derive(Default)]
@@ -27,14 +29,15 @@ impl Shard {
         let waiting = self.inbox.take();
         let answers = self.answers.take();
         if !waiting.arrived.is_empty() {
-            engine.handle(now, Input::Arrived(waiting.arrived));
+            self.tell(engine, now, Input::Arrived(waiting.arrived));
         }
         for input in answers {
-            engine.handle(now, input);
+            self.tell(engine, now, input);
         }
         for ((tenant, endpoint), from) in waiting.behind {
-            engine.handle(now, Input::Behind { tenant, endpoint, from });
+            self.tell(engine, now, Input::Behind { tenant, endpoint, from });
         }
+        self.tell_news(engine, now);
         if engine.next_wakeup().is_some_and(|at| at <= now) {
             engine.on_wakeup(now);
         }
@@ -46,12 +49,46 @@ impl Shard {
         engine.next_wakeup()
     }
 
+    /// What people have done to endpoints since the turn before.
+    fn tell_news(&self, engine: &mut Engine, now: Timestamp) {
+        let world = &self.tools.world;
+        let news: Vec<(usize, bool)> = world.lock().news[self.news.get()..].to_vec();
+        self.news.set(self.news.get() + news.len());
+        for (at, is_lifted) in news {
+            let (tenant, endpoint) = (world.plan.tenants[at].id.clone(), EndpointId::DEFAULT);
+            let options = Box::new(world.lock().options[at].clone());
+            self.tell(
+                engine,
+                now,
+                match is_lifted {
+                    true => Input::Lift { tenant, endpoint },
+                    false => Input::OptionsRead { tenant, endpoint, options },
+                },
+            );
+        }
+    }
+
+    async fn read_options(self: Rc<Self>, tenant: TenantId, endpoint: EndpointId) {
+        let world = &self.tools.world;
+        if self.tools.tenants.tenant(&tenant).await.is_err() {
+            return self.answer(Input::OptionsReadFailed { tenant, endpoint });
+        }
+        let at = world.plan.tenants.iter().position(|it| it.id == tenant);
+        let options = at.map(|at| world.lock().options[at].clone()).unwrap_or_default();
+        if options != Options::default() {
+            world.hit(FaultKind::Changes);
+        }
+        self.answer(Input::OptionsRead { tenant, endpoint, options: Box::new(options) });
+    }
+
     fn sort(self: &Rc<Self>, effect: Effect, orders: &mut Orders) {
+        self.tools.world.saw(effect_name(&effect));
         match effect {
             Effect::Attempt { delivery, key, round, number, payload, ready_at: _ } => {
                 orders.attempts.push(Start { delivery, key, round, number, payload });
             }
             Effect::Settle { delivery, settlement } => {
+                self.tools.world.saw(settlement_name(settlement.resolution));
                 orders.settlements.push((delivery, settlement));
             }
             Effect::LoadPayload { delivery, key } => orders.loads.push((delivery, key)),
@@ -61,10 +98,8 @@ impl Shard {
             Effect::ReadTimers { from, until, max } => {
                 self.spawn(|shard| shard.read_timers(from, until, max));
             }
-            // Tenants of this world have no wishes.
             Effect::ReadOptions { tenant, endpoint } => {
-                let options = Box::default();
-                self.answer(Input::OptionsRead { tenant, endpoint, options });
+                self.spawn(|shard| shard.read_options(tenant, endpoint));
             }
         }
     }
@@ -145,10 +180,14 @@ impl Shard {
         }
     }
 
-    /// In a daemon this ends the process; in this world nothing fails for good.
+    /// In a daemon this ends the process; in this world only a disk fails for good.
     fn judge(&self, error: &PortError) {
-        if let PortError::Permanent(what) = error {
-            self.tools.world.fail(format!("a daemon would end itself: {what}"));
+        let PortError::Permanent(what) = error else { return };
+        let world = &self.tools.world;
+        if self.tools.disk.lock().is_broken {
+            world.blown[self.tools.daemon].notify_one();
+        } else {
+            world.fail(format!("a daemon would end itself: {what}"));
         }
     }
 }

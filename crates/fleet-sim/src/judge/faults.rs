@@ -5,6 +5,7 @@ use posthaste_domain::{InstanceId, RowKey};
 use super::cases::Open;
 use super::{ENDED, Judge};
 use crate::cloud::Shown;
+use crate::plan::FaultKind as Kind;
 use crate::trace::Who;
 use crate::world::World;
 
@@ -49,6 +50,12 @@ impl Judge {
         for key in self.open_of(daemon) {
             self.excuse(&key, "a daemon stood still");
         }
+    }
+
+    /// A daemon stands still that is about to attempt this: it has asked whether it may, and will
+    /// not ask again.
+    pub(crate) fn stood_still(&mut self, key: &RowKey) {
+        self.excuse(key, "a daemon stood still");
     }
 
     fn open_of(&self, daemon: usize) -> Vec<RowKey> {
@@ -106,14 +113,24 @@ impl Judge {
 impl World {
     /// Somebody received a message of the main queue.
     pub(crate) fn received(&self, who: Who, shown: &Shown) {
-        let Some((key, round)) = &shown.letter.event else { return };
+        let Some((key, round)) = &shown.letter.event else { return self.hit(Kind::Strays) };
         let ms = self.ms();
         let mut guard = self.lock();
         let state = &mut *guard;
         let row = state.table.row(key);
         let is_settled = row.is_none_or(|row| row.is_final() || row.lease.is_some());
+        let letter = &shown.letter;
         if shown.is_copy {
             state.counts.copies += 1;
+            let has_come_back = letter.has_come_back;
+            state.coverage.hit(if has_come_back { Kind::ComesBack } else { Kind::Copies });
+        }
+        for (is_so, kind) in
+            [(shown.is_miscounted, Kind::Miscounts), (shown.is_reordered, Kind::Reorder)]
+        {
+            if is_so {
+                state.coverage.hit(kind);
+            }
         }
         if shown.is_miscounted {
             state.judge.excuse(key, "a receipt was not counted");

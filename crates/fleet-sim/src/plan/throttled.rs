@@ -3,7 +3,7 @@
 use posthaste_domain::{RetrySchedule, TenantId};
 use posthaste_engine::Settings;
 
-use super::{Clients, Fleet, Oddities, Plan, Service, Tenant, Window};
+use super::{Clients, Fleet, Oddities, Plan, Service, Swarm, Tenant, Window};
 use crate::endpoint::Behaviour;
 
 /// Tenants, so that no endpoint's own limit is what is measured.
@@ -39,12 +39,7 @@ impl Plan {
             rows: near(vec![throttle]),
             queue: near(Vec::new()),
             index_lag_ms: (10, 500),
-            oddities: Oddities {
-                copies_permille: 0,
-                miscounted_permille: 0,
-                come_back_permille: 0,
-                doubled_permille: 0,
-            },
+            oddities: Oddities::NONE,
             clients: Clients {
                 events: events_per_s * post_ms / 1_000,
                 post_ms,
@@ -53,10 +48,14 @@ impl Plan {
                 old_form_permille: 0,
                 strays: 0,
                 operations: 0,
+                changes: 0,
                 killer: None,
                 spared: true,
             },
+            ours_permille: 5,
+            swarm: Swarm::NONE,
             faults: Vec::new(),
+            failpoint: None,
             // The weather ends with its window; nothing else fails.
             calm_ms: post_ms,
             check_every: 100_000,
@@ -71,7 +70,7 @@ impl Plan {
     }
 }
 
-fn healthy(number: u64) -> Tenant {
+pub(super) fn healthy(number: u64) -> Tenant {
     Tenant {
         id: TenantId::try_new(&format!("tenant-{number}")).expect("a lawful name"),
         behaviour: Behaviour::Healthy { slowest_ms: 40 },
@@ -79,7 +78,7 @@ fn healthy(number: u64) -> Tenant {
     }
 }
 
-fn fleet(daemons: usize) -> Fleet {
+pub(super) fn fleet(daemons: usize) -> Fleet {
     Fleet {
         daemons,
         shards: 1,
@@ -94,5 +93,11 @@ fn fleet(daemons: usize) -> Fleet {
         inbox_max: 8_192,
         disk_ms: (0, 2),
         skews_ms: vec![0; daemons],
+        drifts_ppm: vec![0; daemons],
+        full_disks: Vec::new(),
+        failed_commits_permille: 0,
+        sweep_pause_ms: 15_000,
+        poll_wait_ms: 3_000,
+        idle_turn_ms: 500,
     }
 }

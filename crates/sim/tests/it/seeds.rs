@@ -5,7 +5,7 @@ use std::thread;
 use posthaste_sim::{Behaviour, Counts, Coverage, Plan, ProcessPlan};
 
 /// Worlds in this subset; each takes about 0.15 s of one core in the development profile.
-const SEEDS: u64 = 128;
+const SEEDS: u64 = 96;
 /// Events posted in each.
 const DELIVERIES: u64 = 1_000;
 

@@ -13,6 +13,7 @@ use posthaste_domain::{
     Settlement, TenantId, TimerPosition, Timestamp, Verdict,
 };
 use posthaste_engine::{Delivery, Effect, Engine, Input, Options, Settings};
+use posthaste_sim::Chance;
 
 /// When every figure begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -37,8 +38,18 @@ pub(crate) const fn refuses() -> Answer {
 
 enum Happening {
     Post(usize),
-    End { delivery: Delivery, number: u32, at: Timestamp, answer: Answer },
+    End {
+        delivery: Delivery,
+        number: u32,
+        at: Timestamp,
+        answer: Answer,
+    },
+    /// The clock is an hour ahead from now on.
+    Jump,
 }
+
+/// How far clocks are stepped, in milliseconds.
+const HOUR_MS: u64 = 3_600_000;
 
 /// What has come of a tenant's events.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +61,14 @@ pub(crate) struct Sum {
     pub(crate) delivered: Vec<(u64, u64)>,
 }
 
+/// What has come of retries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Retries {
+    pub(crate) started: u64,
+    pub(crate) early: u64,
+    pub(crate) latest_ms: u64,
+}
+
 /// The stage.
 pub(crate) struct Stage<'a> {
     pub(crate) engine: Engine,
@@ -59,8 +78,18 @@ pub(crate) struct Stage<'a> {
     pub(crate) steps: u64,
     /// The most that the engine held.
     pub(crate) held_most: u64,
+    settings: Settings,
     answers: Box<dyn Fn(usize, u64) -> Answer + 'a>,
     options: Box<dyn Fn(usize) -> Options + 'a>,
+    /// From when until when the store does nothing, in milliseconds since the start.
+    store_out: (u64, u64),
+    /// Of a thousand facts, how many come with a clock that went back by up to an hour.
+    back_permille: u64,
+    /// Whether the store says that timers are due a second before they are.
+    lies: bool,
+    chance: Chance,
+    /// Retries that were started, those before their due time, and how late the others were.
+    pub(crate) retries: Retries,
     happenings: BTreeMap<(Timestamp, u64), Happening>,
     owed: BTreeMap<DeliveryKey, Owed>,
     timers: BTreeSet<TimerPosition>,
@@ -83,13 +112,19 @@ impl<'a> Stage<'a> {
         answers: impl Fn(usize, u64) -> Answer + 'a,
     ) -> Self {
         let mut stage = Self {
-            engine: Engine::new(settings, 7),
+            engine: Engine::new(settings.clone(), 7),
+            settings,
             now: START,
             sums: vec![Sum::default(); tenants],
             steps: 0,
             held_most: 0,
             answers: Box::new(answers),
             options: Box::new(|_| Options::default()),
+            store_out: (0, 0),
+            back_permille: 0,
+            lies: false,
+            chance: Chance::new(7),
+            retries: Retries::default(),
             happenings: BTreeMap::new(),
             owed: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -104,6 +139,85 @@ impl<'a> Stage<'a> {
     pub(crate) fn with_options(mut self, options: impl Fn(usize) -> Options + 'a) -> Self {
         self.options = Box::new(options);
         self
+    }
+
+    /// The store does nothing between two times, in milliseconds since the start.
+    pub(crate) const fn with_store_out(mut self, from_ms: u64, to_ms: u64) -> Self {
+        self.store_out = (from_ms, to_ms);
+        self
+    }
+
+    /// The clock jumps an hour ahead at these times, in milliseconds since the start, and of a
+    /// thousand facts so many come with a clock that went back.
+    pub(crate) fn with_steps(mut self, jumps: &[u64], back_permille: u64) -> Self {
+        self.back_permille = back_permille;
+        jumps.iter().for_each(|ms| self.happens(START.plus_millis(*ms), Happening::Jump));
+        self
+    }
+
+    /// A tenant's retries, so many, that were due before the start and wait in the store.
+    pub(crate) fn owes(&mut self, whose: usize, count: usize) {
+        for _ in 0..count {
+            self.count += 1;
+            let past = Timestamp::from_millis(START.as_millis() - HOUR_MS);
+            let event = EventId::from_parts(past, u128::from(self.count));
+            let key = DeliveryKey { tenant: tenant(whose), event, endpoint: EndpointId::DEFAULT };
+            let owed_as = OwedAs::Timer(past.plus_millis(self.count % HOUR_MS));
+            let (round, attempts, interrupted) = (0, 1, 0);
+            let owed =
+                Owed { key: key.clone(), round, attempts, interrupted, owed_as, payload: None };
+            self.timers.insert(TimerPosition { due: owed.due(), key: Some(key.clone()) });
+            self.owed.insert(key, owed);
+        }
+    }
+
+    /// A tenant's retries, so many, that are due five seconds after the start.
+    pub(crate) fn owes_soon(&mut self, whose: usize, count: usize) {
+        self.owes(whose, count);
+        let due = START.plus_millis(5_000);
+        self.timers.clear();
+        for (key, owed) in &mut self.owed {
+            owed.owed_as = OwedAs::Timer(due);
+            self.timers.insert(TimerPosition { due, key: Some(key.clone()) });
+        }
+    }
+
+    /// The store says that timers are due a second before they are.
+    pub(crate) const fn with_lying_timers(mut self) -> Self {
+        self.lies = true;
+        self
+    }
+
+    /// Another process begins with what the store owes.
+    pub(crate) fn restart(&mut self) {
+        self.engine = Engine::new(self.settings.clone(), 7);
+        self.engine.on_wakeup(self.now);
+        self.obey();
+    }
+
+    /// How many deliveries the store owes.
+    pub(crate) fn owed_count(&self) -> usize {
+        self.owed.len()
+    }
+
+    fn is_store_out(&self) -> bool {
+        let ms = self.now.millis_since(START);
+        self.store_out.0 <= ms && ms < self.store_out.1
+    }
+
+    /// The time as the engine is told it with a fact.
+    fn told(&mut self) -> Timestamp {
+        if self.back_permille == 0 || !self.chance.permille(self.back_permille) {
+            return self.now;
+        }
+        Timestamp::from_millis(self.now.as_millis() - self.chance.within((1, HOUR_MS)))
+    }
+
+    fn note_retry(&mut self, key: &DeliveryKey) {
+        let Some(Owed { owed_as: OwedAs::Timer(due), .. }) = self.owed.get(key) else { return };
+        self.retries.started += 1;
+        self.retries.early += u64::from(self.now < *due);
+        self.retries.latest_ms = self.retries.latest_ms.max(self.now.millis_since(*due));
     }
 
     /// A tenant posts so many a second between two times, in milliseconds since the start.
@@ -160,6 +274,10 @@ impl<'a> Stage<'a> {
                 self.owed.insert(owed.key.clone(), Owed { payload: None, ..owed.clone() });
                 Input::Arrived(vec![owed])
             }
+            Happening::Jump => {
+                self.now = self.now.plus_millis(HOUR_MS);
+                return;
+            }
             Happening::End { delivery, number, at, answer: (takes_ms, verdict) } => {
                 let attempt = Attempt {
                     number,
@@ -179,13 +297,15 @@ impl<'a> Stage<'a> {
 
     fn tell(&mut self, input: Input) {
         self.steps += 1;
-        self.engine.handle(self.now, input);
+        let told = self.told();
+        self.engine.handle(told, input);
     }
 
     fn obey(&mut self) {
         while let Some(effect) = self.engine.poll_effect() {
             let answer = match effect {
                 Effect::Attempt { delivery, key, number: attempt, .. } => {
+                    self.note_retry(&key);
                     let (tenant, at) = (number(&key.tenant), self.now);
                     let ms = at.millis_since(START);
                     let answer = (self.answers)(tenant, ms);
@@ -195,6 +315,16 @@ impl<'a> Stage<'a> {
                     self.happens(at.plus_millis(answer.0), end);
                     continue;
                 }
+                Effect::Settle { delivery, settlement } if self.is_store_out() => {
+                    Input::SettleFailed { delivery, settlement }
+                }
+                Effect::LoadPayload { delivery, .. } if self.is_store_out() => {
+                    Input::PayloadLoadFailed { delivery }
+                }
+                Effect::ReadBacklog { tenant, endpoint, .. } if self.is_store_out() => {
+                    Input::BacklogReadFailed { tenant, endpoint }
+                }
+                Effect::ReadTimers { .. } if self.is_store_out() => Input::TimersReadFailed,
                 Effect::Settle { delivery, settlement } => {
                     self.settle(&settlement);
                     Input::Settled { delivery }
@@ -221,7 +351,12 @@ impl<'a> Stage<'a> {
                     let due: Vec<TimerPosition> = due.cloned().collect();
                     let next = (due.len() == max).then(|| due.last().cloned()).flatten();
                     let owed = due.iter().filter_map(|at| at.key.as_ref());
-                    let owed = owed.filter_map(|key| self.owed.get(key).cloned()).collect();
+                    let mut owed: Vec<Owed> =
+                        owed.filter_map(|key| self.owed.get(key).cloned()).collect();
+                    for it in owed.iter_mut().filter(|_| self.lies) {
+                        let due = it.due().as_millis() - 1_000;
+                        it.owed_as = OwedAs::Timer(Timestamp::from_millis(due));
+                    }
                     Input::TimersRead { owed, next }
                 }
             };
@@ -260,6 +395,16 @@ impl<'a> Stage<'a> {
         let mut took: Vec<u64> = within.map(|(_, took)| *took).collect();
         took.sort_unstable();
         took[(took.len() - 1) * 99 / 100]
+    }
+
+    /// How many of these tenants' events were delivered between two times, whenever posted.
+    pub(crate) fn delivered_within(
+        &self,
+        tenants: impl Iterator<Item = usize>,
+        span: (u64, u64),
+    ) -> usize {
+        let delivered = tenants.flat_map(|tenant| &self.sums[tenant].delivered);
+        delivered.filter(|(posted, took)| (span.0..span.1).contains(&(posted + took))).count()
     }
 
     /// How many of these tenants' events were delivered.
