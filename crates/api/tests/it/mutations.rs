@@ -3,6 +3,8 @@
 //!
 //! `PROVE_LONG=1` in the environment asks for ten million.
 
+use std::collections::BTreeSet;
+
 use posthaste_domain::{
     SigningKey, Timestamp, VerifyError, WebhookSecret, stripe_signature, verify_stripe,
 };
@@ -142,11 +144,12 @@ async fn no_change_is_received() {
     let world = World::new();
     let tenant = world.tenant("acme").await;
     let mut chance = Chance(SEED);
-    let (mut shown, mut signed) = (0, 0);
+    // The same body at the same time is a replay, which is answered alike and not observed again.
+    let (mut shown, mut signed) = (0, BTreeSet::new());
     while shown < number {
         let message = Message::signed(&mut chance, &tenant.secret);
         assert_eq!(is_received(&world, &tenant, &message).await, Some(true));
-        signed += 1;
+        signed.insert(message.body.clone());
         for _ in 0..50 {
             let Some(changed) = message.changed(&mut chance) else { continue };
             let Some(received) = is_received(&world, &tenant, &changed).await else { continue };
@@ -154,9 +157,9 @@ async fn no_change_is_received() {
             shown += 1;
         }
     }
-    assert_eq!(world.received.lock().unwrap().len(), signed);
+    assert_eq!(world.received.lock().unwrap().len(), signed.len());
     println!(
-        "proof: 22 tried {shown} held {shown} control {signed} messages as they were signed were \
-         received"
+        "proof: 22 tried {shown} held {shown} control {} messages as they were signed were received",
+        signed.len(),
     );
 }
