@@ -13,6 +13,7 @@ mod commands;
 mod dying;
 mod egress;
 mod first_attempt;
+mod hostile;
 mod identity;
 mod machine;
 mod names;
