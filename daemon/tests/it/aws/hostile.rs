@@ -98,8 +98,7 @@ async fn whatever_stands_in_a_message_stops_nobody() {
     let mut good = Vec::new();
     for bodies in garbage.chunks(4).chain(stale.chunks(4)) {
         good.push(world.accept().await);
-        let outgoing =
-            |body: &String| Outgoing { body: body.clone().into(), group: "acme".into() };
+        let outgoing = |body: &String| Outgoing { body: body.clone().into(), group: "acme".into() };
         for sent in queue.send(bodies.iter().map(outgoing).collect()).await {
             sent.expect("AWS takes it");
         }
