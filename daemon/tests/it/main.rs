@@ -15,4 +15,5 @@ mod options;
 mod receivers;
 mod retries;
 mod service;
+mod ssrf;
 mod support;
