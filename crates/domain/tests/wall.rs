@@ -97,7 +97,6 @@ fn agree(wall: &Wall, address: IpAddr) -> bool {
 /// For all edges of the wall's ranges: guard and wall say the same. Without any one of its lists
 /// they do not.
 #[test]
-#[expect(clippy::print_stdout, reason = "read by scripts/prove")]
 fn wall_and_guard_agree_at_every_edge() {
     let wall = Wall::read();
     let edges = edges(&wall);

@@ -169,6 +169,13 @@ struct Draft {
     forged: Option<Box<Self>>,
 }
 
+/// What is asked about a name, and by which way.
+#[derive(Clone, Copy)]
+struct Asked {
+    kind: u16,
+    tcp: bool,
+}
+
 impl Zones {
     /// The answers to a query, in the order of sending.
     fn replies(&self, query: &[u8], tcp: bool) -> Vec<Vec<u8>> {
@@ -177,7 +184,7 @@ impl Zones {
         let kind = u16::from_be_bytes([query[end - 4], query[end - 3]]);
         self.asked.borrow_mut().push(name.clone());
         let mut draft = Draft::default();
-        self.fill(&mut draft, &name, kind, tcp);
+        self.fill(&mut draft, &name, Asked { kind, tcp });
         if draft.silent {
             return Vec::new();
         }
@@ -193,21 +200,22 @@ impl Zones {
         sent
     }
 
-    fn fill(&self, draft: &mut Draft, name: &str, kind: u16, tcp: bool) {
+    fn fill(&self, draft: &mut Draft, name: &str, asked: Asked) {
         match self.known.get(name) {
             None => draft.code = 3,
-            Some(zone) => self.answer(draft, name, zone, kind, tcp),
+            Some(zone) => self.answer(draft, name, zone, asked),
         }
     }
 
-    fn answer(&self, draft: &mut Draft, name: &str, zone: &Zone, kind: u16, tcp: bool) {
+    fn answer(&self, draft: &mut Draft, name: &str, zone: &Zone, asked: Asked) {
+        let Asked { kind, tcp } = asked;
         match zone {
             Zone::Silence => draft.silent = true,
             Zone::Code(code) => draft.code = *code,
             Zone::Alias(to) | Zone::BareAlias(to) => {
                 draft.records.push(record(name, CNAME, 60, &wire_name(to)));
                 if matches!(zone, Zone::Alias(_)) && draft.records.len() < ALIASES_MAX {
-                    self.fill(draft, to, kind, tcp);
+                    self.fill(draft, to, asked);
                 }
             }
             Zone::Addresses(v4, v6, ttl) => {
@@ -218,10 +226,10 @@ impl Zones {
             Zone::Truncated(_) if !tcp => draft.truncated = true,
             Zone::Cut(part, _) if !tcp => {
                 draft.truncated = true;
-                self.answer(draft, name, part, kind, tcp);
+                self.answer(draft, name, part, asked);
             }
             Zone::Truncated(whole) | Zone::Cut(_, whole) => {
-                self.answer(draft, name, whole, kind, tcp);
+                self.answer(draft, name, whole, asked);
             }
             Zone::OtherName(ip) if kind == A => {
                 draft.records.push(record("else.example.com", A, 60, &ip.octets()));
@@ -233,13 +241,13 @@ impl Zones {
                 let zone = &zones[*turn % zones.len()];
                 *turn += 1;
                 drop(turns);
-                self.answer(draft, name, zone, kind, tcp);
+                self.answer(draft, name, zone, asked);
             }
             Zone::Forged(lie, truth) => {
                 let mut forged = Draft::default();
-                self.answer(&mut forged, name, lie, kind, tcp);
+                self.answer(&mut forged, name, lie, asked);
                 draft.forged = Some(Box::new(forged));
-                self.answer(draft, name, truth, kind, tcp);
+                self.answer(draft, name, truth, asked);
             }
         }
     }
