@@ -53,6 +53,23 @@ struct Arguments {
     how: How,
 }
 
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            seeds: 100,
+            from: 0,
+            one: false,
+            events: 40,
+            jobs: thread::available_parallelism().map_or(1, usize::from),
+            trace: false,
+            mutant: None,
+            throttled: None,
+            point: None,
+            how: How::Abort,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
@@ -69,21 +86,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let (one, trace, mutant, throttled) = (false, false, None, None);
-    let (point, how) = (None, How::Abort);
-    let mut found = Arguments {
-        seeds: 100,
-        from: 0,
-        one,
-        events: 40,
-        jobs,
-        trace,
-        mutant,
-        throttled,
-        point,
-        how,
-    };
+    let mut found = Arguments::default();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let number = |text: String| {
@@ -98,11 +101,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--point" => {
                 let row = u8::try_from(number(value()?)?).ok();
                 let row = row.filter(|row| (1..=CRASH_POINTS).contains(row));
-                found.point = Some(row.ok_or(format!("rows are 1 to {CRASH_POINTS}"))?);
+                found.point = Some(row.ok_or_else(|| format!("rows are 1 to {CRASH_POINTS}"))?);
             }
             "--how" => {
                 let name = value()?;
-                found.how = How::parse(&name).ok_or(format!("no '{name}': abort, error, delay"))?;
+                found.how =
+                    How::parse(&name).ok_or_else(|| format!("no '{name}': abort, error, delay"))?;
             }
             "--trace" => found.trace = true,
             "--seed" => {

@@ -72,7 +72,7 @@ impl Watched {
             coverage.saw(state(*health), 1);
             let before = self.0.get(tenant).copied();
             if before != Some(*health) {
-                coverage.saw(change(before, Some(*health)).unwrap_or(state(*health)), 1);
+                coverage.saw(change(before, Some(*health)).unwrap_or_else(|| state(*health)), 1);
             }
         }
         for before in self.0.iter().filter(|(tenant, _)| !now.contains_key(*tenant)) {

@@ -74,7 +74,7 @@ impl Control {
                 if fused == Some(DiskFate::Kept) && by_failpoint.is_none() {
                     world.hit(FaultKind::Fuse);
                 }
-                by_failpoint.unwrap_or((fused.unwrap_or(DiskFate::Kept), KILLED_MS))
+                by_failpoint.unwrap_or_else(|| (fused.unwrap_or(DiskFate::Kept), KILLED_MS))
             }
         };
         world.lock().counts.crashes += 1;

@@ -378,7 +378,8 @@ impl<'a> Stage<'a> {
             }
             Resolution::Delivered => {
                 self.owed.remove(key);
-                let posted = key.event.created_at();
+                // What was posted before the start counts from there.
+                let posted = key.event.created_at().max(START);
                 let took = (posted.millis_since(START), self.now.millis_since(posted));
                 self.sums[number(&key.tenant)].delivered.push(took);
             }
