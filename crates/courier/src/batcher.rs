@@ -67,7 +67,9 @@ impl<T> Batcher<T> {
 
     /// Whether nothing waits and nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.len() == 0 && self.going.load(Ordering::Relaxed) == 0
+        // In one look: between two of them a batch that failed may come back and end.
+        let waiting = self.lock();
+        waiting.is_empty() && self.going.load(Ordering::Relaxed) == 0
     }
 
     /// Resolves when nothing waits and nothing is on its way.

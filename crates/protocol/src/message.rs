@@ -125,6 +125,8 @@ pub fn dead_letter_body(
     attempts: u32,
     error: Option<&str>,
 ) -> Bytes {
+    // An endpoint's words may be in it.
+    let error = error.map(|error| error.replace(REFUSED, "\u{FFFD}"));
     written(&serde_json::json!({
         "tenantId": key.tenant.as_str(),
         "eventId": key.event.to_string(),
@@ -236,6 +238,10 @@ mod tests {
             assert!(body.len() <= BODY_BYTES_MAX, "{byte}: {}", body.len());
         }
         let body = quarantine_body("no", "\u{FFFE}".as_bytes());
+        assert!(!str::from_utf8(&body).unwrap().contains(REFUSED));
+        let key = message(None).key;
+        let said = Some("tls: not for \u{FFFF}.example");
+        let body = dead_letter_body(&key, 0, DeadLetterCause::Gone, 5, said);
         assert!(!str::from_utf8(&body).unwrap().contains(REFUSED));
     }
 }
