@@ -12,7 +12,8 @@ from poster import Poster
 from shim import Shim
 from sink import Sink
 
-MIB = 400
+# What was delivered stays on the disk: room for all rounds.
+MIB, LONG_MIB = 400, 8_000
 SETTINGS = {"data__free_space_floor": "32MiB", "data__memtable": "1MiB"}
 AHEAD_MAX = 5_000
 
@@ -22,7 +23,7 @@ class Cuts:
 
     def __init__(self, world, place, account, sink):
         self.world, self.place, self.account, self.sink = world, place, account, sink
-        self.disk = Ext4(place, MIB)
+        self.disk = Ext4(place, world.size(MIB, LONG_MIB))
         self.home = Home(world.binary, self.disk.path, **SETTINGS)
 
     def one(self, shim=None):
