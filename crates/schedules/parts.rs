@@ -122,6 +122,13 @@ const SHARDS: Part = Part {
             "shards_end_uncounted",
             &[("        self.running.send_modify(|running| *running -= 1);\n", "")],
         ),
+        (
+            "shards_fail_unnoticed",
+            &[(
+                "            Err(error) => fatal.stop(format!(\"shard {index}: {error}\")),\n",
+                "            Err(_) => {}\n",
+            )],
+        ),
         ("shards_end_unnoticed", &[("if *self.order.borrow() == Order::Run {", "if false {")]),
         (
             "shards_end_untold",

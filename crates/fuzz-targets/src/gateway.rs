@@ -23,7 +23,7 @@ pub(crate) fn authorizer(data: &[u8]) {
         .replace("{own}", own.expose())
         .replace("{revoked}", revoked.expose())
         .replace("{admin}", admin.expose());
-    let keys = Keys { own: own.clone(), revoked: revoked.clone(), fault };
+    let keys = Keys { own: own.clone(), revoked, fault };
     let authorizer = Authorizer::new(vec![admin.hash()], Arc::new(keys));
     let runtime = Builder::new_current_thread().build().expect("a runtime without I/O");
     let authorized = runtime.block_on(authorizer.authorize(&named, arn));

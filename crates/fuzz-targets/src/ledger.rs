@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, TenantId};
 use posthaste_embedded::codec::{
@@ -40,7 +40,7 @@ pub(crate) fn ledger_record(data: &[u8]) {
         8 => round_trip::<IdentityRow>(&bytes, drop),
         9 => round_trip::<TenantRow>(&bytes, |row| {
             let id = delivery().tenant;
-            let Ok(record) = row.clone().record(id.clone()) else { return };
+            let Ok(record) = row.record(id.clone()) else { return };
             let again = TenantRow::of(&record).record(id);
             assert!(again.is_ok_and(|again| again == record), "a tenant is read differently");
         }),
@@ -218,7 +218,7 @@ pub(crate) fn register(data: &[u8]) {
 
 type Noted = Vec<(DeliveryKey, u32, u32)>;
 
-fn write_register(path: &PathBuf, input: &mut Input<'_>) -> Noted {
+fn write_register(path: &Path, input: &mut Input<'_>) -> Noted {
     let mut noted = Noted::new();
     let mut register = fuzzing::new_register(path, 4).expect("a register");
     for index in 0..u32::from(input.byte() % 5) {

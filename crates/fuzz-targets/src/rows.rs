@@ -90,7 +90,7 @@ pub(crate) fn tenant_item(data: &[u8]) {
         Some(Value::Text(text)) => Some(text.as_str()),
         _ => None,
     };
-    if let Some(identity) = identity(given.clone()) {
+    if let Some(identity) = identity(given) {
         assert_eq!(Some(identity.tenant.as_str()), text("tenantId"));
         assert_eq!(identity.active, text("status") == Some("active"));
     }

@@ -8,7 +8,7 @@ use posthaste_fuzz_targets::{TARGETS, Target, corpus, target};
 
 /// Changes of each input.
 const CHANGES: u64 = 8;
-const CHANGES_LONG: u64 = 500;
+const CHANGES_LONG: u64 = 2_000;
 /// No input grows beyond this.
 const BYTES_MAX: usize = 4096;
 
@@ -42,7 +42,7 @@ fn changed(input: &[u8], others: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
     let mut input = input.to_vec();
     for _ in 0..=chance.below(3) {
         let place = chance.below(input.len() + 1);
-        let byte = u8::try_from(chance.below(256)).unwrap();
+        let byte = chance.below(256).to_le_bytes()[0];
         match chance.below(6) {
             0 => input.insert(place, byte),
             1 if place < input.len() => input[place] = byte,
@@ -70,7 +70,7 @@ impl Chance {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % limit.max(1) as u64).unwrap()
+        usize::try_from((z ^ (z >> 31)) % limit.max(1) as u64).expect("below a usize")
     }
 }
 

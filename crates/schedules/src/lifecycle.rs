@@ -116,6 +116,7 @@ shards_beside! {
     as_it_is: shards,
     uncounted: shards_end_uncounted,
     unnoticed: shards_end_unnoticed,
+    failing_unnoticed: shards_fail_unnoticed,
     untold: shards_end_untold,
 }
 
@@ -174,5 +175,6 @@ macro_rules! fault_scenario {
 fn a_shard_that_ends_by_itself_is_noticed() {
     let wrong = [("not looking at the order", fault_scenario!(unnoticed, EndsByItself))];
     prove_without_time("shards", fault_scenario!(as_it_is, EndsByItself), &wrong);
-    prove_without_time("shards that fail", fault_scenario!(as_it_is, Fails), &[]);
+    let wrong = [("not telling of a failure", fault_scenario!(failing_unnoticed, Fails))];
+    prove_without_time("shards that fail", fault_scenario!(as_it_is, Fails), &wrong);
 }

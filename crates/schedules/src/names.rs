@@ -95,11 +95,9 @@ pub(crate) mod tokio {
 macro_rules! product {
     ($($name:ident),+ $(,)?) => {$(
         #[allow(
-            dead_code,
             missing_docs,
             unreachable_pub,
-            unused_imports,
-            unused_mut,
+            unused,
             clippy::all,
             clippy::disallowed_methods,
             reason = "the product's text is checked where it belongs, and not all of it is used"
