@@ -88,6 +88,15 @@ class Account:
         self.states[n] = REFUSED
         self.refused += 1
 
+    def forget_since(self, before):
+        """Takes back what was accepted since the states were `before`, and what is doubtful; how many were accepted."""
+        late = [n for n in range(self.sent) if self.states[n] == ACCEPTED and before[n] != ACCEPTED]
+        for n in late:
+            self.states[n] = DOUBTFUL
+        self.accepted -= len(late)
+        self.doubtful = []
+        return len(late)
+
     def id_of(self, n):
         return self.ids[n * ID_LENGTH : (n + 1) * ID_LENGTH]
 
