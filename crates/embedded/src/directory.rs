@@ -23,6 +23,9 @@ use crate::error::OpenError;
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 
+/// What stands in place of a format's number while a repair writes: no version takes it for one.
+const UNFINISHED: &str = "unfinished repair\n";
+
 /// A data directory that nobody else uses, as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
@@ -47,6 +50,45 @@ impl Directory {
         }
         let lock = Arc::new(lock(path)?);
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Locks the directory against everybody else, in order to read it: nothing in it is changed.
+    pub(crate) fn lock_to_read(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+        if !fs::metadata(path).map_err(unusable)?.is_dir() {
+            return Err(OpenError::NotADirectory { path: path.to_owned() });
+        }
+        let lock = match File::open(path.join("LOCK")) {
+            // Of a copy, perhaps: nobody uses it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(path),
+            lock => lock,
+        };
+        let lock = lock.map_err(unusable)?;
+        take(&lock, path)?;
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// Makes the directory that a repair writes to, which must not be there yet or be empty. Until
+    /// it is [`finished`](Self::finish), it is refused by every version.
+    pub(crate) fn begin(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self::lock(path)?;
+        let name = path.join("FORMAT");
+        let unusable = |source| OpenError::Unusable { path: name.clone(), source };
+        write_durably(&name, UNFINISHED.as_bytes()).map_err(unusable)?;
+        Ok(directory)
+    }
+
+    /// From here on it is a data directory like any other.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        write_durably(&self.path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())
+    }
+
+    /// Whether the format is not named; fails where it is one that this version does not know.
+    pub(crate) fn format_is_missing(&self) -> Result<bool, OpenError> {
+        if !self.path.join("FORMAT").exists() {
+            return Ok(true);
+        }
+        check_format(&self.path).map(|()| false)
     }
 
     /// Sees whether this version can read what is in it; names the format where nothing is yet.
@@ -111,19 +153,24 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .open(&name)
         .map_err(unusable)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
+    take(&file, path)?;
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
+    Ok(file)
+}
+
+/// Takes the lock that `file` is.
+fn take(mut file: &File, path: &Path) -> Result<(), OpenError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
         Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
             let mut holder = String::new();
             // The lock stands whether or not its holder can be named.
             let _unread = file.read_to_string(&mut holder);
             let holder = holder.trim().parse().ok();
-            return Err(OpenError::Locked { path: path.to_owned(), holder });
+            Err(OpenError::Locked { path: path.to_owned(), holder })
         }
-        Err(error) => return Err(unusable(error.into())),
+        Err(error) => Err(OpenError::Unusable { path: path.to_owned(), source: error.into() }),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
-    Ok(file)
 }
 
 fn check_format(path: &Path) -> Result<(), OpenError> {
@@ -135,6 +182,7 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
             Ok(found) if found > FORMAT => {
                 Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
             }
+            Err(_) if text == UNFINISHED => Err(OpenError::Unfinished { path: path.to_owned() }),
             Ok(_) | Err(_) => Err(OpenError::UnknownFormat { path: name, found: text }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

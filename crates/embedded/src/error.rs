@@ -63,6 +63,16 @@ pub enum OpenError {
         /// What it holds.
         found: String,
     },
+    /// A repair into it was not finished.
+    #[error(
+        "{} is what a repair was writing when it was cut off; remove it, and begin the repair \
+         again",
+        path.display()
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Commits that were acknowledged are not on the disk any more.
     #[error(
         "{} has lost {commits} acknowledged commits{} (the last one there is {found}, the last \
@@ -97,7 +107,8 @@ pub enum OpenError {
     },
     /// The store does not open.
     #[error(
-        "the ledger in {} does not open: {detail}; bring back a copy of the data directory",
+        "the ledger in {} does not open: {detail}; bring back a copy of the data directory, or \
+         keep what is whole: posthaste ledger repair",
         path.display()
     )]
     Damaged {
@@ -113,16 +124,8 @@ impl OpenError {
     /// not help.
     #[must_use]
     pub const fn exit_config(&self) -> bool {
-        match self {
-            Self::NotADirectory { .. }
-            | Self::Unusable { .. }
-            | Self::Locked { .. }
-            | Self::NewerFormat { .. }
-            | Self::UnknownFormat { .. }
-            | Self::HoldsEvents { .. }
-            | Self::Loss { .. } => true,
-            Self::Damaged { .. } => false,
-        }
+        // Every one of them: what may pass by itself is met while the ledger runs.
+        true
     }
 
     /// Whether what is in the directory is the reason, so that without it a start would succeed.
@@ -133,14 +136,17 @@ impl OpenError {
             | Self::Loss { .. }
             | Self::Damaged { .. } => true,
             Self::Unusable { source, .. } => is_damage(source),
-            Self::NotADirectory { .. } | Self::Locked { .. } | Self::HoldsEvents { .. } => false,
+            Self::NotADirectory { .. }
+            | Self::Locked { .. }
+            | Self::Unfinished { .. }
+            | Self::HoldsEvents { .. } => false,
         }
     }
 }
 
 /// Whether an operation failed because of what is on the disk: not for want of rights, space, or
 /// anything else that would meet an empty directory as well.
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{
         InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof,
     };

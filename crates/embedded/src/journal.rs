@@ -17,6 +17,10 @@
 //! Refuses to write, but for [`cut`]. Input is damaged bytes: nothing here panics or trusts a
 //! length.
 
+mod replay;
+
+pub(crate) use replay::replay_all;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
@@ -33,9 +37,11 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8; 4] = b"FJL\x03";
 const LZ4: u8 = 1;
-/// The store's checksum leaves the sequence number out. They grow from batch to batch, by little:
-/// what does not is damage. What passes for grown all the same changes nothing that is read.
-const SEQNO_STEP_MAX: u64 = 1 << 32;
+/// The store's checksum leaves the sequence number out. They grow from batch to batch, and by as
+/// many as tables were written out and merged in between: what does not is damage. What passes for
+/// grown all the same changes nothing that is read, but in the oldest batch of all: the store takes
+/// it for written out where its number is too low.
+const SEQNO_STEP_MAX: u64 = 1 << 20;
 
 /// What the journals say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,6 +53,28 @@ pub(crate) struct Scan {
     /// What is missing before the active journal. A journal is sealed whole, so none of this is a
     /// torn tail.
     pub(crate) holes: Vec<Hole>,
+    /// How many journals there are.
+    pub(crate) journals: usize,
+    /// Whether there may have been others, which were removed when tables had all of them.
+    removed: bool,
+}
+
+impl Scan {
+    /// Nothing is known.
+    #[cfg(test)]
+    pub(crate) fn unseen() -> Self {
+        Self { removed: true, ..Self::default() }
+    }
+
+    /// The last commit of which all is there, where `last` is the newest one that tables tell of:
+    /// where the journals have any commit, or none was ever removed, they have the last one.
+    pub(crate) fn reaches(&self, last: CommitRow) -> CommitRow {
+        match self.newest {
+            Some(newest) if newest.number < last.number => newest,
+            None if !self.removed => CommitRow::default(),
+            _ => last,
+        }
+    }
 }
 
 /// Commits that are missing behind the last whole batch of a journal.
@@ -158,12 +186,15 @@ fn named(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// one that is gone. (Within a journal a gap is where a loss was accepted.)
 pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
     let journals = named(dir)?;
-    let mut scan = Scan::default();
+    let removed = journals.last().is_some_and(|(number, _)| *number > 0);
+    let mut scan = Scan { journals: journals.len(), removed, ..Scan::default() };
+    let mut seqno = None;
     // The last journal that was read, and its hole if it has one that is known already.
     let mut last: Option<(PathBuf, Option<Hole>)> = None;
     let active = journals.len().saturating_sub(1);
     for (index, (_, path)) in journals.into_iter().enumerate() {
-        let journal = read(&path)?;
+        let journal = read(&path, seqno)?;
+        seqno = journal.seqno;
         if let Some((before_path, hole)) = last.take() {
             let before = scan.newest.unwrap_or_default();
             let gap = journal
@@ -210,19 +241,23 @@ struct Journal {
     first: Option<CommitRow>,
     newest: Option<CommitRow>,
     whole_until: u64,
+    /// Of the last whole batch, or the one that was given.
+    seqno: Option<u64>,
     /// Whether something that is no whole batch follows: not the end, and not the zeros of space
     /// that was set aside.
     damaged: bool,
 }
 
-fn read(path: &Path) -> io::Result<Journal> {
+/// Reads a journal behind the batch whose number is `seqno`.
+fn read(path: &Path, seqno: Option<u64>) -> io::Result<Journal> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut input = Input::new(file, length);
-    let mut journal = Journal { first: None, newest: None, whole_until: 0, damaged: false };
+    let mut input = Input { seqno, ..Input::new(file, length) };
+    let mut journal = Journal { first: None, newest: None, whole_until: 0, seqno, damaged: false };
     loop {
         match batch(&mut input) {
             Ok(newest) => {
+                journal.seqno = input.seqno;
                 journal.first = journal.first.or(newest);
                 journal.newest = newest.or(journal.newest);
                 journal.whole_until = input.at;
@@ -253,18 +288,20 @@ impl From<io::Error> for Stop {
     }
 }
 
-struct Input {
-    reader: BufReader<File>,
+struct Input<R> {
+    reader: R,
     at: u64,
     length: u64,
     seqno: Option<u64>,
 }
 
-impl Input {
+impl Input<BufReader<File>> {
     fn new(file: File, length: u64) -> Self {
         Self { reader: BufReader::with_capacity(1 << 18, file), at: 0, length, seqno: None }
     }
+}
 
+impl<R: Read> Input<R> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
         let mut bytes = [0; N];
         self.reader.read_exact(&mut bytes)?;
@@ -305,7 +342,16 @@ impl Input {
 }
 
 /// Reads one batch; gives the commit record in it, where there is one.
-fn batch(input: &mut Input) -> Result<Option<CommitRow>, Stop> {
+fn batch<R: Read>(input: &mut Input<R>) -> Result<Option<CommitRow>, Stop> {
+    batch_of(input, &mut |_, _| {})
+}
+
+/// As [`batch`]; `each` gets every item with the place of its value, before it is known whether the
+/// batch is whole.
+fn batch_of<R: Read>(
+    input: &mut Input<R>,
+    each: &mut dyn FnMut(&[u8], usize),
+) -> Result<Option<CommitRow>, Stop> {
     if input.first_tag()? != START {
         return Err(Stop::Damaged);
     }
@@ -324,7 +370,11 @@ fn batch(input: &mut Input) -> Result<Option<CommitRow>, Stop> {
         let [tag] = input.array()?;
         bytes.push(tag);
         match tag {
-            ITEM => found = item(input, &mut bytes)?.or(found),
+            ITEM => {
+                let (value_at, commit) = item(input, &mut bytes)?;
+                found = commit.or(found);
+                each(&bytes, value_at);
+            }
             CLEAR => input.bytes(8, &mut bytes)?,
             _ => return Err(Stop::Damaged),
         }
@@ -337,9 +387,14 @@ fn batch(input: &mut Input) -> Result<Option<CommitRow>, Stop> {
     if whole { Ok(found) } else { Err(Stop::Damaged) }
 }
 
-/// Reads one item behind its tag into `bytes`; gives the commit record where it is one.
-fn item(input: &mut Input, bytes: &mut Vec<u8>) -> Result<Option<CommitRow>, Stop> {
-    const HEAD_LEN: usize = 20;
+const HEAD_LEN: usize = 20;
+
+/// Reads one item behind its tag into `bytes`; gives where its value begins, and the commit record
+/// where it is one.
+fn item<R: Read>(
+    input: &mut Input<R>,
+    bytes: &mut Vec<u8>,
+) -> Result<(usize, Option<CommitRow>), Stop> {
     let head: [u8; HEAD_LEN] = input.array()?;
     bytes.extend_from_slice(&head);
     let key_len = usize::from(u16::from_le_bytes([head[10], head[11]]));
@@ -349,7 +404,8 @@ fn item(input: &mut Input, bytes: &mut Vec<u8>) -> Result<Option<CommitRow>, Sto
     let (key, value) = bytes[key_at..].split_at(key_len);
     // The commit record is far too short to be compressed.
     let ours = key == COMMIT_KEY && head[1] != LZ4;
-    Ok(if ours { codec::decode(value).ok() } else { None })
+    let commit = if ours { codec::decode(value).ok() } else { None };
+    Ok((key_at + key_len, commit))
 }
 
 #[cfg(test)]

@@ -341,6 +341,44 @@ pub(crate) fn parse_mark(key: &[u8]) -> Option<(TenantId, EventId)> {
     Some((reader.tenant()?, reader.event()?))
 }
 
+/// What a row of the tenants' table is.
+pub(crate) enum RegistryKey {
+    Tenant(TenantId),
+    ApiKey(KeyHash),
+    /// An API key in its owner's list.
+    Owned,
+    Setting(String),
+}
+
+/// What a key of the tenants' table names.
+pub(crate) fn parse_registry(key: &[u8]) -> Option<RegistryKey> {
+    let mut reader = Reader::new(key);
+    let kind = reader.byte()?;
+    let hash = |bytes: &[u8]| bytes.try_into().ok().map(KeyHash::from_bytes);
+    match kind {
+        TENANT => {
+            let id = str::from_utf8(reader.rest()).ok()?;
+            TenantId::try_new(id).ok().map(RegistryKey::Tenant)
+        }
+        API_KEY => hash(reader.rest()).map(RegistryKey::ApiKey),
+        OWNED_KEY => {
+            reader.tenant()?;
+            hash(reader.rest()).map(|_| RegistryKey::Owned)
+        }
+        SETTING => {
+            let name = str::from_utf8(reader.rest()).ok()?;
+            Some(RegistryKey::Setting(name.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The delivery that a job's key names.
+pub(crate) fn parse_job(key: &[u8]) -> Option<DeliveryKey> {
+    let mut reader = Reader::new(key);
+    reader.job().filter(|_| reader.rest().is_empty())
+}
+
 /// The event that a row's key names.
 pub(crate) fn parse_event(key: &[u8]) -> Option<(TenantId, EventId)> {
     let mut reader = Reader::new(key);

@@ -65,7 +65,7 @@ impl Ledger {
         Self::start(open::open_or_quarantine(settings, instance, now, observer)?)
     }
 
-    fn start(opened: Opened) -> Result<(Self, CacheRecovery), OpenError> {
+    pub(crate) fn start(opened: Opened) -> Result<(Self, CacheRecovery), OpenError> {
         let Opened { shared, writer, witness, space, recovery, store_id } = opened;
         let dir = shared.directory.path().to_owned();
         let queue_max = shared.settings.queue_max;
@@ -155,7 +155,14 @@ impl Ledger {
         read: impl FnOnce(&Shared) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, PortError> {
         let shared = Arc::clone(&self.shared);
-        let answer = tokio::task::spawn_blocking(move || read(&shared)).await;
+        let answer = tokio::task::spawn_blocking(move || {
+            read(&shared).inspect_err(|error| {
+                if error.is_rot() {
+                    shared.fail(error.told());
+                }
+            })
+        });
+        let answer = answer.await;
         let lost = |error: tokio::task::JoinError| PortError::Transient(error.to_string());
         Ok(answer.map_err(lost)??)
     }

@@ -15,6 +15,7 @@
 
 mod batch;
 pub mod codec;
+mod damage;
 mod directory;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -33,16 +34,22 @@ mod loss;
 mod open;
 mod ports;
 mod quarantine;
+mod raw;
 mod register;
+#[cfg(test)]
+mod rot;
+mod scrub;
 mod settings;
 mod shared;
 mod space;
 mod tables;
 #[cfg(test)]
 mod testing;
+pub mod tools;
 mod witness;
 mod writer;
 
+pub use damage::{Damage, Kind};
 pub use error::OpenError;
 pub use identity::StoreId;
 pub use ledger::Ledger;

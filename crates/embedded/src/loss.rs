@@ -24,7 +24,7 @@ pub(crate) fn prepare(
     settings: &Settings,
     proof: Option<Proof>,
     recovery: &mut Recovery,
-) -> Result<(), OpenError> {
+) -> Result<Scan, OpenError> {
     let store = directory.store();
     let unusable = |source| OpenError::Unusable { path: store.clone(), source };
     let scan =
@@ -32,22 +32,25 @@ pub(crate) fn prepare(
     let newest = scan.newest.unwrap_or_default();
     if !store.join(STORE_MADE).exists() {
         recovery.created = true;
-        return make_way(directory, settings, newest, proof);
+        return make_way(directory, settings, newest, proof).map(|()| scan);
     }
-    if let (Some((torn, _)), Some(proof)) = (&scan.torn, proof)
+    if let Some(proof) = proof
         && newest.number < proof.commit
+        && (scan.torn.is_some() || scan.reaches(proof.last()).number < proof.commit)
         && !settings.accept_loss
     {
-        return Err(loss(directory, newest, proof, &torn.display().to_string()));
+        let torn = scan.torn.as_ref().map(|(torn, _)| torn.display().to_string());
+        let damaged = torn.unwrap_or_else(|| format!("the journals in {}", store.display()));
+        return Err(loss(directory, newest, proof, &damaged));
     }
     for hole in &scan.holes {
         if !hole.accepted_in().exists() {
             accept(hole, newest, directory, settings, recovery)?;
         }
     }
-    if let Some((path, whole_until)) = scan.torn {
+    if let Some((path, whole_until)) = &scan.torn {
         let kept_in = path.with_extension("cut");
-        let cut = journal::cut(&path, whole_until, &kept_in).map_err(unusable)?;
+        let cut = journal::cut(path, *whole_until, &kept_in).map_err(unusable)?;
         let acknowledged = proof.is_some_and(|proof| newest.number < proof.commit);
         let what = if acknowledged { "with acknowledged commits" } else { "never acknowledged" };
         recovery.notes.push(format!(
@@ -56,7 +59,7 @@ pub(crate) fn prepare(
             kept_in.display()
         ));
     }
-    Ok(())
+    Ok(scan)
 }
 
 /// Makes way for a new store: there is none, or the first start was cut off in making one.
@@ -120,18 +123,20 @@ fn accept(
     Ok(())
 }
 
-/// The last commit on disk, which must be as new as the witness says.
+/// The last commit on disk, which must be as new as the witness says. `scan` is of the journals
+/// that the store has just read: its own words on the last commit may have been written out before
+/// the rest.
 pub(crate) fn last_commit(
     tables: &Tables,
-    directory: &Directory,
-    settings: &Settings,
+    (directory, settings): (&Directory, &Settings),
     proof: Option<Proof>,
+    scan: &Scan,
     recovery: &mut Recovery,
 ) -> Result<CommitRow, OpenError> {
     let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY).map_err(|error| {
         OpenError::Damaged { path: directory.path().to_owned(), detail: error.to_string() }
     })?;
-    let mut last = row.unwrap_or_default();
+    let mut last = scan.reaches(row.unwrap_or_default());
     let Some(proof) = proof else {
         if last.number > 0 {
             recovery.notes.push(

@@ -1,14 +1,16 @@
 //! Opening: the lock, the format, the journals, the store, the proof, what was cut off.
 //!
 //! ```text
-//! lock ─► format ─► scan journals ─► loss? ─► cut a torn tail ─► open store ─► loss? ─► registers
-//!                                     └─ refuse, nothing changed ────────────────┘
+//! lock ─► format ─► journals ─► loss? ─► cut a torn tail ─► files ─► store ─► loss? ─► registers
+//!                                └─ refuse, nothing changed ───┴────────────────┘
 //! ```
 //!
 //! A cache (AWS mode) is not refused for what is in it: it is set aside, and an empty one opened.
 //! Damage that opens and shows only later is met the same way: a cache that has failed
 //! [`FAILURES_MAX`] times in a row while it ran is set aside too, or its daemon would fail for
-//! ever. The count stands in a file that a clean end removes.
+//! ever. The count stands in a file that a clean end removes; in standalone mode that file has all
+//! table files looked at before the store is opened ([`scrub`]), so that a start is refused for
+//! damage that would end it.
 //!
 //! Invariant: what was acknowledged and synced is there, or the start is refused (or the operator
 //! accepts the loss, which is said); what a cache had is there, or its loss is said.
@@ -29,9 +31,12 @@ use crate::batch::Batch;
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::identity::{self, EstablishError, Identity, StoreId};
+use crate::journal::Scan;
 use crate::loss;
 use crate::quarantine;
+use crate::raw::manifest::TableFile;
 use crate::register;
+use crate::scrub::{self, AT_START_BYTES};
 use crate::settings::{Observer, Settings};
 use crate::shared::Shared;
 use crate::space::Space;
@@ -76,6 +81,17 @@ enum Purpose<'a> {
     Events,
     /// To be an instance's cache (AWS mode).
     Cache { instance: &'a InstanceId, now: Timestamp },
+    /// To show what happens where nobody looks at the files.
+    #[cfg(test)]
+    Unguarded,
+}
+
+/// What was found before the store was opened.
+struct Looked {
+    proof: Option<Proof>,
+    scan: Scan,
+    /// Table files that are still to be looked at.
+    rest: Vec<TableFile>,
 }
 
 /// An opened store, before its threads run.
@@ -98,6 +114,18 @@ pub(crate) fn open(
     open_locked(directory, settings, Purpose::Events, sink, observer)
 }
 
+/// As [`open`], with everything switched off that looks at the files: the wrong variant by which
+/// tests show that they notice.
+#[cfg(test)]
+pub(crate) fn open_unguarded(
+    settings: Settings,
+    sink: Arc<dyn ArrivalSink>,
+    observer: Arc<dyn Observer>,
+) -> Result<Opened, OpenError> {
+    let directory = Directory::lock(&settings.dir)?;
+    open_locked(directory, settings, Purpose::Unguarded, sink, observer)
+}
+
 /// Opens or makes an instance's cache in a directory; sets aside what does not open.
 pub(crate) fn open_or_quarantine(
     settings: Settings,
@@ -116,12 +144,7 @@ pub(crate) fn open_or_quarantine(
     let reason = if failures.len() >= FAILURES_MAX {
         format!("it failed {} times in a row: {}", failures.len(), failures.join("; "))
     } else {
-        // The store's own recovery may panic on bytes that it does not expect.
-        let tried = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
-            let detail = "the store panicked".to_owned();
-            Err(OpenError::Damaged { path: path.clone(), detail })
-        });
-        match tried {
+        match open() {
             Err(error) if error.is_damage() && !has_accepted(&directory) => error.to_string(),
             tried => return tried,
         }
@@ -167,20 +190,26 @@ fn open_locked(
     let mut recovery = Recovery::default();
     let (mut witness, proof) =
         Witness::open(&directory.witness()).map_err(unusable(&directory.witness()))?;
-    loss::prepare(&directory, &settings, proof, &mut recovery)?;
+    let Looked { proof, scan, rest } = match purpose {
+        #[cfg(test)]
+        Purpose::Unguarded => Looked { proof: None, scan: Scan::unseen(), rest: Vec::new() },
+        _ => {
+            let scan = loss::prepare(&directory, &settings, proof, &mut recovery)?;
+            let rest = examine(&directory, &recovery, proof, &scan)?;
+            Looked { proof, scan, rest }
+        }
+    };
     let tables = open_store(&directory, &settings)?;
     if matches!(purpose, Purpose::Cache { .. }) && owes_events(&tables) {
         return Err(OpenError::HoldsEvents { path: directory.path().to_owned() });
     }
-    let last = loss::last_commit(&tables, &directory, &settings, proof, &mut recovery)?;
+    let places = (&directory, &settings);
+    let last = loss::last_commit(&tables, places, proof, &scan, &mut recovery)?;
     let (dir, floor) = (directory.path().to_owned(), settings.free_space_floor_bytes);
     let mut space = Space::new(&dir, directory.ballast(), settings.ballast_bytes, floor);
     let room = space.look().map_err(unusable(&dir))?;
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
-    if matches!(purpose, Purpose::Cache { .. }) {
-        shared.set_cache();
-    }
     let mut writer = Writer::new(Arc::clone(&shared), last).map_err(unusable(&dir))?;
     let identity = settle_in(&shared, &mut writer, purpose, &mut recovery)?;
     // The store has synced what it recovered, so all of it can be witnessed: from the first moment
@@ -188,20 +217,48 @@ fn open_locked(
     let proof = Proof { commit: last.number, accepted: last.accepted };
     witness.write(proof).map_err(unusable(&shared.directory.witness()))?;
     shared.measure();
+    scrub::start(rest, &shared).map_err(unusable(&shared.directory.store()))?;
     let recovery =
         CacheRecovery { ledger: recovery, cloned_from: identity.cloned_from, quarantined: None };
     Ok(Opened { shared, writer, witness, space, recovery, store_id: identity.store })
 }
 
+/// Looks at the store's files before the store does; all of them where the last life failed. Gives
+/// the table files that are still to be looked at.
+fn examine(
+    directory: &Directory,
+    recovery: &Recovery,
+    proof: Option<Proof>,
+    scan: &Scan,
+) -> Result<Vec<TableFile>, OpenError> {
+    if recovery.created {
+        return Ok(Vec::new());
+    }
+    let bytes_max = if directory.unwell().exists() { u64::MAX } else { AT_START_BYTES };
+    let numbers = [proof.map(|proof| proof.commit), scan.newest.map(|commit| commit.number)];
+    let used = numbers.into_iter().flatten().any(|number| number > 0);
+    scrub::examine(&directory.store(), used, bytes_max).map_err(|flawed| OpenError::Damaged {
+        path: directory.path().to_owned(),
+        detail: flawed.to_string(),
+    })
+}
+
 fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, OpenError> {
-    let database = Database::builder(directory.store())
-        .cache_size(settings.cache_bytes)
-        .max_journaling_size(settings.journal_bytes_max.max(64 << 20))
-        .manual_journal_persist(true)
-        .worker_threads(WORKERS)
-        .open();
-    let tables = database.and_then(|database| Tables::open(database, settings));
-    tables.map_err(|error| match error {
+    let open = || {
+        let database = Database::builder(directory.store())
+            .cache_size(settings.cache_bytes)
+            .max_journaling_size(settings.journal_bytes_max.max(64 << 20))
+            .manual_journal_persist(true)
+            .worker_threads(WORKERS)
+            .open();
+        database.and_then(|database| Tables::open(database, settings))
+    };
+    // Its recovery may panic on bytes that it does not expect.
+    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| {
+        let detail = "the store panicked".to_owned();
+        OpenError::Damaged { path: directory.path().to_owned(), detail }
+    })?;
+    opened.map_err(|error| match error {
         fjall::Error::Locked => {
             OpenError::Locked { path: directory.path().to_owned(), holder: None }
         }
@@ -245,6 +302,8 @@ fn settle_in(
         batch.needs_sync = true;
     }
     let (instance, counted) = match purpose {
+        #[cfg(test)]
+        Purpose::Unguarded => (None, Ok(0)),
         Purpose::Events => (None, writer.interrupt(&cut_off, &mut batch)),
         Purpose::Cache { instance, now } => {
             (Some(instance), writer.interrupt_jobs(&cut_off, now, &mut batch))

@@ -83,12 +83,12 @@ pub(crate) struct Shared {
     /// No timer is due earlier. Lowered before the commit that makes it necessary can be seen.
     pub(crate) timers_low: AtomicU64,
     full: AtomicBool,
-    /// Whether it is a cache, which remembers how it failed.
-    cache: AtomicBool,
     failed: OnceLock<String>,
     synced: Mutex<Proof>,
     tenants: RwLock<TenantCache>,
     counters: Counters,
+    /// Whether all table files have been looked at since the start.
+    scrubbed: AtomicBool,
     keeper: OnceLock<Thread>,
     // Last: the directory is unlocked when everything in it is closed.
     pub(crate) directory: Directory,
@@ -116,14 +116,31 @@ impl Shared {
             observer,
             timers_low: AtomicU64::new(0),
             full: AtomicBool::new(false),
-            cache: AtomicBool::new(false),
             failed: OnceLock::new(),
             synced: Mutex::default(),
             tenants: RwLock::default(),
             counters: Counters::default(),
+            scrubbed: AtomicBool::new(false),
             keeper: OnceLock::new(),
             directory,
         }
+    }
+
+    /// Notes that every table file is the one that was written.
+    pub(crate) fn set_scrubbed(&self) {
+        self.scrubbed.store(true, Ordering::Release);
+    }
+
+    /// Whether that is known.
+    #[cfg(test)]
+    pub(crate) fn is_scrubbed(&self) -> bool {
+        self.scrubbed.load(Ordering::Acquire)
+    }
+
+    /// Forgets that.
+    #[cfg(test)]
+    pub(crate) fn unset_scrubbed(&self) {
+        self.scrubbed.store(false, Ordering::Release);
     }
 
     /// Says which thread is the keeper.
@@ -157,15 +174,10 @@ impl Shared {
         self.failure().unwrap_or(PortError::Permanent(reason))
     }
 
-    /// From now on it is a cache: a failure is remembered for the next starts.
-    pub(crate) fn set_cache(&self) {
-        self.cache.store(true, Ordering::Relaxed);
-    }
-
     /// Adds a line to the file that tells of failures; see [`crate::open`]. A full disk is nobody's
     /// damage.
     fn remember(&self, reason: &str) {
-        if !self.cache.load(Ordering::Relaxed) || self.is_full() {
+        if self.is_full() {
             return;
         }
         let line = format!("{}\n", reason.replace('\n', " "));

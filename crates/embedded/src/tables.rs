@@ -18,6 +18,7 @@ use posthaste_ports::{PortError, TenantRecord};
 use thiserror::Error;
 
 use crate::codec::{self, CodecError, Decodable, EventRow, LogRow, TenantRow};
+use crate::error;
 use crate::keys;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -86,7 +87,7 @@ impl Table {
         Self::JobIndex,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Rows => "rows",
             Self::Payloads => "payloads",
@@ -146,17 +147,35 @@ impl ReadError {
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
     }
+
+    /// Whether the store's files are not what was written: whoever reads there again meets it
+    /// again, and so will the next merge, behind which nothing can be written any more.
+    pub(crate) fn is_rot(&self) -> bool {
+        let Self::Store { source, .. } = self else { return false };
+        match source {
+            fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+                error::is_damage(source)
+            }
+            fjall::Error::Storage(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl ReadError {
+    /// The error with its cause, in one line.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Store { source, .. } => format!("{self}: {source}"),
+            Self::Damaged { .. } => self.to_string(),
+        }
+    }
 }
 
 impl From<ReadError> for PortError {
-    /// A damaged row concerns one event, and what is wrong with the disk shows at the next write:
-    /// neither ends the process.
+    /// A damaged row concerns one event, and does not end the process; a damaged file does.
     fn from(error: ReadError) -> Self {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        Self::Transient(match cause {
-            Some(cause) if matches!(error, ReadError::Store { .. }) => format!("{error}: {cause}"),
-            _ => error.to_string(),
-        })
+        if error.is_rot() { Self::Permanent(error.told()) } else { Self::Transient(error.told()) }
     }
 }
 
@@ -247,6 +266,16 @@ impl Tables {
         };
         self.keyspace(fullest).rotate_memtable()?;
         Ok(true)
+    }
+
+    /// Writes out every memtable that has grown to `bytes_max`, and waits for it.
+    pub(crate) fn write_out(&self, bytes_max: u64) -> fjall::Result<()> {
+        for table in Table::ALL {
+            if self.memtable_bytes(table) >= bytes_max {
+                self.keyspace(table).rotate_memtable_and_wait()?;
+            }
+        }
+        Ok(())
     }
 
     /// The size of the memtable that is written to.

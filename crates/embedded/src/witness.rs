@@ -18,10 +18,22 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use crate::codec::CommitRow;
+
 const MAGIC: &[u8; 8] = b"PHWITNS1";
 /// The unit that disks write whole.
 const SLOT_LEN: usize = 512;
 const BODY_LEN: usize = 24;
+
+/// What one of the two slots holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nothing was ever written to it.
+    Empty,
+    /// Not what was written.
+    Damaged,
+    Whole(Proof),
+}
 
 /// What is proven to be on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +42,14 @@ pub(crate) struct Proof {
     pub(crate) commit: u64,
     /// Events accepted up to it.
     pub(crate) accepted: u64,
+}
+
+impl Proof {
+    /// The commit, as far as a proof knows it.
+    pub(crate) fn last(self) -> CommitRow {
+        let Self { commit: number, accepted } = self;
+        CommitRow { number, accepted, ..CommitRow::default() }
+    }
 }
 
 /// The open file.
@@ -45,10 +65,25 @@ impl Witness {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let slots = [read_slot(&file, 0)?, read_slot(&file, 1)?];
-        let newest = slots.iter().flatten().max_by_key(|proof| proof.commit).copied();
+        let newest = Self::newest(&slots);
         // The next write must not touch the newest proof.
-        let next = u64::from(slots[0].is_some() && slots[0] == newest);
+        let next = u64::from(newest.is_some_and(|newest| slots[0] == Slot::Whole(newest)));
         Ok((Self { file, next }, newest))
+    }
+
+    /// What the two slots of a file hold; writes nothing.
+    pub(crate) fn slots(path: &Path) -> io::Result<[Slot; 2]> {
+        let file = File::open(path)?;
+        Ok([read_slot(&file, 0)?, read_slot(&file, 1)?])
+    }
+
+    /// The newest proof of two slots.
+    pub(crate) fn newest(slots: &[Slot; 2]) -> Option<Proof> {
+        let proof = |slot: &Slot| match slot {
+            Slot::Whole(proof) => Some(*proof),
+            Slot::Empty | Slot::Damaged => None,
+        };
+        slots.iter().filter_map(proof).max_by_key(|proof| proof.commit)
     }
 
     /// Writes a proof and syncs it.
@@ -66,20 +101,26 @@ impl Witness {
     }
 }
 
-fn read_slot(file: &File, index: u64) -> io::Result<Option<Proof>> {
+fn read_slot(file: &File, index: u64) -> io::Result<Slot> {
     let mut slot = [0; SLOT_LEN];
     let mut filled = 0;
     while filled < SLOT_LEN {
         let at = index * SLOT_LEN as u64 + filled as u64;
         match file.read_at(&mut slot[filled..], at)? {
-            0 => return Ok(None),
+            0 => return Ok(if filled == 0 { Slot::Empty } else { Slot::Damaged }),
             read => filled += read,
         }
     }
     let number = |at: usize| slot[at..at + 8].try_into().map(u64::from_le_bytes).unwrap_or(0);
     let checksum = slot[24..28].try_into().map(u32::from_le_bytes).unwrap_or(0);
     let whole = slot[..8] == *MAGIC && crc32fast::hash(&slot[..BODY_LEN]) == checksum;
-    Ok(whole.then(|| Proof { commit: number(8), accepted: number(16) }))
+    Ok(if whole {
+        Slot::Whole(Proof { commit: number(8), accepted: number(16) })
+    } else if slot.iter().all(|byte| *byte == 0) {
+        Slot::Empty
+    } else {
+        Slot::Damaged
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +164,7 @@ mod tests {
             let (again, found) = Witness::open(&path).unwrap();
             assert_eq!(found, Some(proof(13)));
             let kept = read_slot(&again.file, again.next).unwrap();
-            assert_eq!(kept, Some(proof(11)), "the older proof was overwritten");
+            assert_eq!(kept, Slot::Whole(proof(11)), "the older proof was overwritten");
             std::fs::remove_file(&path).unwrap();
         }
     }

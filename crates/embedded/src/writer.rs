@@ -22,7 +22,8 @@ mod jobs;
 mod settling;
 mod tenants;
 
-pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED};
+pub(crate) use jobs::{index_key, index_value};
+pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED, mark_of};
 
 use std::io;
 use std::ops::Bound;
@@ -284,38 +285,49 @@ impl Writer {
         if let Some(failure) = self.shared.failure() {
             return refused(operation, failure);
         }
+        let shared = Arc::clone(&self.shared);
         match operation {
-            Operation::Accept { events, done } => ticket(done, self.accept(events, batch)),
+            Operation::Accept { events, done } => answer(&shared, done, self.accept(events, batch)),
             Operation::Retry { tenant, event, at, done } => {
-                ticket(done, self.retry(&tenant, event, at, batch))
+                answer(&shared, done, self.retry(&tenant, event, at, batch))
             }
             Operation::Settle { settlements, done } => {
-                ticket(done, self.settle(settlements, batch))
+                answer(&shared, done, self.settle(settlements, batch))
             }
-            Operation::Requeue { events, done } => ticket(done, self.requeue(&events, batch)),
-            Operation::Purge { events, at, done } => ticket(done, self.purge(&events, at, batch)),
-            Operation::Sweep { now, max, done } => ticket(done, self.sweep(now, max, batch)),
-            Operation::CreateTenant { new, done } => ticket(done, self.create_tenant(*new, batch)),
+            Operation::Requeue { events, done } => {
+                answer(&shared, done, self.requeue(&events, batch))
+            }
+            Operation::Purge { events, at, done } => {
+                answer(&shared, done, self.purge(&events, at, batch))
+            }
+            Operation::Sweep { now, max, done } => {
+                answer(&shared, done, self.sweep(now, max, batch))
+            }
+            Operation::CreateTenant { new, done } => {
+                answer(&shared, done, self.create_tenant(*new, batch))
+            }
             Operation::UpdateTenant { id, change, done } => {
-                ticket(done, Self::update_tenant(&id, *change, batch))
+                answer(&shared, done, Self::update_tenant(&id, *change, batch))
             }
             Operation::AddKey { id, key, at, done } => {
-                ticket(done, Self::add_key(&id, &key, at, batch))
+                answer(&shared, done, Self::add_key(&id, &key, at, batch))
             }
             Operation::RevokeKey { id, key, done } => {
-                ticket(done, Self::revoke_key(&id, &key, batch))
+                answer(&shared, done, Self::revoke_key(&id, &key, batch))
             }
             Operation::SetSetting { name, value, done } => {
                 batch.needs_sync = true;
                 batch.insert_bytes(Table::Tenants, keys::setting(&name), codec::frame(&value));
-                ticket(done, Ok(()))
+                answer(&shared, done, Ok(()))
             }
-            Operation::ApplyJobs { changes, done } => ticket(done, self.apply_jobs(changes, batch)),
+            Operation::ApplyJobs { changes, done } => {
+                answer(&shared, done, self.apply_jobs(changes, batch))
+            }
             Operation::ForgetCutOff { before, max, done } => {
-                ticket(done, self.forget_cut_off(before, max, batch))
+                answer(&shared, done, self.forget_cut_off(before, max, batch))
             }
-            Operation::OwnClone { done } => ticket(done, own_clone(batch)),
-            Operation::Close { done } => ticket(done, Ok(())),
+            Operation::OwnClone { done } => answer(&shared, done, own_clone(batch)),
+            Operation::Close { done } => answer(&shared, done, Ok(())),
         }
     }
 
@@ -417,6 +429,18 @@ fn complete(tickets: Vec<Ticket>, outcome: &Result<(), PortError>) {
 /// told; what was done stays done.
 fn ticket<T: Send + 'static>(done: Done<T>, value: Result<T, PortError>) -> Ticket {
     Box::new(move |outcome| drop(done.send(outcome.and(value))))
+}
+
+/// As [`ticket`]. A file that cannot be read any more ends the ledger: the next merge would.
+fn answer<T: Send + 'static>(
+    shared: &Shared,
+    done: Done<T>,
+    value: Result<T, PortError>,
+) -> Ticket {
+    if let Err(PortError::Permanent(reason)) = &value {
+        shared.fail(reason.clone());
+    }
+    ticket(done, value)
 }
 
 /// A ticket that answers with a failure.

@@ -35,7 +35,10 @@ impl Writer {
             }
             match self.expire(&entry, ends, batch) {
                 Ok(gone) => swept += usize::from(gone),
-                Err(error) => self.shared.damaged(&error, &"an expired row"),
+                Err(error) if error.is_damage() => {
+                    self.shared.damaged(&error, &"an expired row");
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         // Entries of this very batch are not in the view.
@@ -91,7 +94,7 @@ impl Writer {
         } else {
             batch.remove(Table::Expiry, entry);
         }
-        if let Some(mark) = super::settling::mark_of(row.standing) {
+        if let Some(mark) = super::mark_of(row.standing) {
             batch.remove(Table::Marks, keys::mark(mark, &tenant, event));
         }
         Ok(())

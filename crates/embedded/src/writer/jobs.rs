@@ -183,19 +183,10 @@ impl Writer {
     /// Writes a job's row and the entry by which it is found.
     fn enter_job(&mut self, key: &DeliveryKey, name: &[u8], row: &JobRow, batch: &mut Batch) {
         batch.insert(Table::Jobs, name, row);
-        let entry = index_key(key, row);
-        let JobStateRow::Waiting { due, attempts } = row.state else {
-            batch.insert_key(Table::JobIndex, entry);
-            return;
-        };
-        self.lower_timers_low(Timestamp::from_millis(due));
-        let timer = TimerRow {
-            shard_key: row.shard_key,
-            round: row.round,
-            attempts,
-            interrupted: row.interrupted,
-        };
-        batch.insert(Table::JobIndex, entry, &timer);
+        if let JobStateRow::Waiting { due, .. } = row.state {
+            self.lower_timers_low(Timestamp::from_millis(due));
+        }
+        batch.insert_bytes(Table::JobIndex, index_key(key, row), index_value(row));
     }
 
     const fn next_place(&self, batch: &mut Batch) -> Place {
@@ -203,13 +194,25 @@ impl Writer {
     }
 }
 
-fn index_key(key: &DeliveryKey, row: &JobRow) -> Vec<u8> {
+/// The entry by which a job is found.
+pub(crate) fn index_key(key: &DeliveryKey, row: &JobRow) -> Vec<u8> {
     match row.state {
         JobStateRow::Unwritten(_) | JobStateRow::Dying { .. } => keys::outbox(key, row.place),
         JobStateRow::Waiting { due, .. } => {
             keys::job_timer(Timestamp::from_millis(due), key, row.place)
         }
         JobStateRow::CutOff { at } => keys::cut_off(Timestamp::from_millis(at), key, row.place),
+    }
+}
+
+/// What its entry says of a job.
+pub(crate) fn index_value(row: &JobRow) -> Vec<u8> {
+    let JobRow { shard_key, round, interrupted, .. } = *row;
+    match row.state {
+        JobStateRow::Waiting { attempts, .. } => {
+            codec::encode(&TimerRow { shard_key, round, attempts, interrupted })
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const MARK_DEAD: u8 = b'D';
 pub(crate) const MARK_PURGED: u8 = b'P';
 
 /// The mark that an event has, which is how lists find it.
-pub(super) const fn mark_of(standing: Standing) -> Option<u8> {
+pub(crate) const fn mark_of(standing: Standing) -> Option<u8> {
     match standing {
         Standing::Fresh | Standing::Delivered { .. } => None,
         Standing::Timer { .. } => Some(MARK_FAILED),

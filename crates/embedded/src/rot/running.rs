@@ -1,0 +1,113 @@
+//! Damage under a running ledger: told by name as soon as it is met, and refused from then on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use posthaste_ports::memory::NullSink;
+
+use super::runtime;
+use super::template::{Template, settings, view};
+use crate::error::OpenError;
+use crate::ledger::Ledger;
+use crate::scrub;
+use crate::shared::Health;
+use crate::testing::Watch;
+
+/// The only table file of the payloads, which were merged.
+fn payloads(data: &Path) -> PathBuf {
+    let tables = data.join("ledger/keyspaces/2/tables");
+    let mut files = super::template::files(&tables);
+    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    files.remove(0)
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x20;
+    // In place: who has it open must meet it.
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes[at..=at], at as u64).unwrap();
+}
+
+fn open(data: PathBuf) -> Result<(Ledger, Arc<Watch>), OpenError> {
+    let watch = Arc::new(Watch::default());
+    let opened = Ledger::open(settings(data), Arc::new(NullSink), Arc::clone(&watch) as _);
+    opened.map(|(ledger, _)| (ledger, watch))
+}
+
+/// A file that rots while the ledger runs: whoever reads there is answered with an error, the
+/// process is told at once, and the next start is refused by the file's name.
+#[test]
+fn damage_met_by_a_reader_ends_the_ledger() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    runtime().block_on(async {
+        let (ledger, watch) = open(copy.data()).unwrap();
+        let table = payloads(&copy.data());
+        flip(&table, 100);
+        let now = view(&ledger, &template.ids()).await;
+        assert!(now.values().any(Result::is_err), "nobody read there");
+        let Health::Failed(reason) = ledger.health() else { panic!("it goes on") };
+        assert!(reason.contains("payloads") && reason.contains("Checksum"), "{reason}");
+        assert_eq!(watch.failures.lock().unwrap().len(), 1);
+        ledger.close().await;
+        drop(ledger);
+        let error = open(copy.data()).expect_err("refused");
+        let name = table.file_name().unwrap().to_str().unwrap();
+        assert!(error.exit_config() && error.to_string().contains(name), "{error}");
+        // Whole again, it opens.
+        flip(&table, 100);
+        let (ledger, _) = open(copy.data()).unwrap();
+        assert_eq!(view(&ledger, &template.ids()).await, template.view);
+        ledger.close().await;
+    });
+}
+
+/// What is looked at behind the start: the same, without a reader.
+#[test]
+fn damage_that_nobody_reads_is_found_behind_the_start() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    runtime().block_on(async {
+        let (ledger, _) = open(copy.data()).unwrap();
+        let files = scrub::examine(&copy.data().join("ledger"), true, 0).unwrap();
+        assert!(files.len() > 10, "{}", files.len());
+        let table = payloads(&copy.data());
+        flip(&table, 100);
+        assert!(ledger.shared.is_scrubbed(), "all of it was looked at before the start");
+        scrub::start(files, &ledger.shared).unwrap();
+        let health = loop {
+            match ledger.health() {
+                Health::Healthy => tokio::task::yield_now().await,
+                other => break other,
+            }
+        };
+        let name = table.display().to_string();
+        assert!(matches!(&health, Health::Failed(why) if why.contains(&name)), "{health:?}");
+        ledger.close().await;
+        drop(ledger);
+        let error = open(copy.data()).expect_err("refused");
+        assert!(error.to_string().contains(&name), "{error}");
+    });
+}
+
+/// Whole files are found whole, and the thread ends by itself.
+#[test]
+fn whole_files_are_found_whole() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    runtime().block_on(async {
+        let files = scrub::examine(&copy.data().join("ledger"), true, 0).unwrap();
+        let (ledger, _) = open(copy.data()).unwrap();
+        let shared = Arc::clone(&ledger.shared);
+        ledger.close().await;
+        shared.unset_scrubbed();
+        scrub::start(files, &shared).unwrap();
+        while !shared.is_scrubbed() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shared.health(), Health::Healthy);
+    });
+}

@@ -1,0 +1,78 @@
+//! What an operator does with a data directory that no process has: verify it, export it, repair it
+//! into another one.
+//!
+//! All of them read the files themselves ([`crate::raw`]): the store is not asked to open what may
+//! be damaged, and nothing is written into the directory that is read.
+
+mod events;
+mod evidence;
+mod export;
+mod index;
+mod jobs;
+mod registry;
+mod repair;
+mod verify;
+
+#[cfg(test)]
+pub(crate) use events::label;
+pub use export::{Exported, export};
+pub use repair::{Finding, Repaired, repair, repair_in_place};
+pub use verify::{Verified, verify};
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::directory::Directory;
+use crate::error::OpenError;
+use crate::raw::{RawStore, Told};
+
+/// Why a tool did nothing.
+#[derive(Debug, Error)]
+pub enum ToolError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    /// A part of it cannot be read at all.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// Which part.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The directory to repair into is not empty.
+    #[error("{} is there already: name a directory that is not", path.display())]
+    InTheWay {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The new directory cannot be written.
+    #[error("cannot write to {}: {detail}", path.display())]
+    Unwritable {
+        /// The new directory.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+}
+
+impl ToolError {
+    /// Whether the command was wrong, and not the disk.
+    #[must_use]
+    pub const fn is_misuse(&self) -> bool {
+        matches!(self, Self::Directory(_) | Self::InTheWay { .. })
+    }
+}
+
+/// Reads what a directory's store consists of.
+fn read_store(directory: &Directory, told: &Told<'_>) -> Result<RawStore, ToolError> {
+    let store = directory.store();
+    RawStore::open(&store, told).map_err(|source| ToolError::Unreadable { path: store, source })
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ToolError {
+    let path = path.to_owned();
+    move |source| ToolError::Unreadable { path, source }
+}

@@ -1,0 +1,346 @@
+//! Repair: everything that is whole in a damaged directory, written into a new one.
+//!
+//! ```text
+//! source (locked, read only) ─► verify ─► whole events, tenants, claims, jobs ─► new directory,
+//!                                         what finds them is made anew         FORMAT: unfinished
+//!                                                          verify the new one ─► FORMAT: 1
+//! ```
+//!
+//! Refuses to write into the source, and to write where something is already. Cut off at any point,
+//! it leaves the source as it was, and a new directory that no version starts with.
+//!
+//! Invariant: an event whose payload is whole is kept; one that is not kept is named.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, PersistMode, Slice};
+
+use super::events::{Events, Gathered, Part, label};
+use super::evidence::Evidence;
+use super::index::{Entry, claim_entry, entries};
+use super::registry::Registry;
+use super::verify::{self, Verified};
+use super::{ToolError, jobs, unreadable};
+use crate::codec::{self, ClaimRow, CommitRow, IdentityRow, JobRow};
+use crate::damage::Damage;
+use crate::directory::{Directory, sync_directory};
+use crate::keys;
+use crate::raw::{RawStore, Told};
+use crate::settings::Settings;
+use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, Table, Tables};
+use crate::witness::{Proof, Witness};
+
+/// Bytes in one batch.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What a repair tells while it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Something in the source is damaged.
+    Damaged(Damage),
+    /// An event that could not be kept, and why.
+    Lost {
+        /// How people name it.
+        event: String,
+        /// What is known of it.
+        what: String,
+    },
+    /// An event whose row was lost or older than it was: kept as the rest of it tells.
+    Mended {
+        /// How people name it.
+        event: String,
+        /// As what it is kept.
+        what: String,
+    },
+}
+
+/// What a repair came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// What the source held, and how many damages were found in it.
+    pub source: Verified,
+    /// What the new directory holds.
+    pub kept: Verified,
+    /// Events that could not be kept, each of which was named.
+    pub lost: u64,
+    /// Events that were kept as the rest of them tells.
+    pub mended: u64,
+    /// Acknowledged commits that are missing without a trace, at least; what was in them is not
+    /// known, so none of it could be named.
+    pub commits_missing: u64,
+}
+
+/// Writes what is whole in the data directory `source` into the new directory `target`.
+///
+/// # Errors
+/// [`ToolError`] where the source is in use or no data directory, or the target cannot be written.
+pub fn repair(
+    source: &Path,
+    target: &Path,
+    tell: &mut dyn FnMut(Finding),
+) -> Result<Repaired, ToolError> {
+    let from = Directory::lock_to_read(source)?;
+    refuse_what_is_there(target)?;
+    let tell = RefCell::new(tell);
+    let mut damaged = |damage| (tell.borrow_mut())(Finding::Damaged(damage));
+    let told = Told::new(source, &mut damaged);
+    verify::format(&from, &told)?;
+    let (found, store) = verify::examine(&from, &told)?;
+    let into = Directory::begin(target)?;
+    let mut repair = Repair {
+        evidence: if found.damages > 0 { Evidence::read(&store) } else { Evidence::default() },
+        output: Output::open(&into)?,
+        tell: &tell,
+        lost: 0,
+        mended: 0,
+    };
+    let registry = Registry::read(&store, &Told::nobody());
+    repair.events(&store, &registry)?;
+    repair.others(&store, &registry)?;
+    let last = repair.meta(&store, &found)?;
+    let (lost, mended) = (repair.lost, repair.mended);
+    repair.output.close(last)?;
+    let kept = finish(&from, &into, last, &tell)?;
+    let commits_missing = found.commits_missing;
+    Ok(Repaired { source: found, kept, lost, mended, commits_missing })
+}
+
+/// Repairs a directory in its own place: the old one is kept beside it. Gives where.
+///
+/// # Errors
+/// As [`repair`], and where the directory cannot be moved, a mount point for one.
+pub fn repair_in_place(
+    dir: &Path,
+    stamp: u64,
+    tell: &mut dyn FnMut(Finding),
+) -> Result<(Repaired, PathBuf), ToolError> {
+    let dir = fs::canonicalize(dir).map_err(unreadable(dir))?;
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or("data").to_owned();
+    let beside = |what: &str| dir.with_file_name(format!("{name}.{what}-{stamp}"));
+    let (target, kept) = (beside("repaired"), beside("damaged"));
+    let repaired = repair(&dir, &target, tell)?;
+    let moved = fs::rename(&dir, &kept).and_then(|()| {
+        // Back, where the second step fails: then nothing has happened.
+        fs::rename(&target, &dir).inspect_err(|_| drop(fs::rename(&kept, &dir)))
+    });
+    let parent = dir.parent().unwrap_or(&dir);
+    moved.and_then(|()| sync_directory(parent)).map_err(|error| ToolError::Unwritable {
+        path: dir.clone(),
+        detail: format!("{error}; the repaired directory is {}", target.display()),
+    })?;
+    Ok((repaired, kept))
+}
+
+fn refuse_what_is_there(target: &Path) -> Result<(), ToolError> {
+    let is_free = match fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if is_free { Ok(()) } else { Err(ToolError::InTheWay { path: target.to_owned() }) }
+}
+
+/// Looks at what was written, and makes a data directory of it.
+fn finish(
+    from: &Directory,
+    into: &Directory,
+    last: CommitRow,
+    tell: &RefCell<&mut dyn FnMut(Finding)>,
+) -> Result<Verified, ToolError> {
+    let failed = |error: io::Error| ToolError::Unwritable {
+        path: into.path().to_owned(),
+        detail: error.to_string(),
+    };
+    // Who was in flight when the last process ended.
+    for path in from.registers().map_err(failed)? {
+        let Some(name) = path.file_name() else { continue };
+        fs::copy(&path, into.path().join(name)).map_err(failed)?;
+    }
+    let (mut witness, _) = Witness::open(&into.witness()).map_err(failed)?;
+    let proof = Proof { commit: last.number, accepted: last.accepted };
+    witness.write(proof).map_err(failed)?;
+    let mut damaged = |damage| (tell.borrow_mut())(Finding::Damaged(damage));
+    let told = Told::new(into.path(), &mut damaged);
+    let (kept, _) = verify::examine(into, &told)?;
+    if kept.damages > 0 {
+        return Err(failed(io::Error::other("what was written is not what is read")));
+    }
+    into.finish().map_err(failed)?;
+    Ok(kept)
+}
+
+struct Repair<'a, 'f> {
+    evidence: Evidence,
+    output: Output,
+    tell: &'a RefCell<&'f mut dyn FnMut(Finding)>,
+    lost: u64,
+    mended: u64,
+}
+
+impl Repair<'_, '_> {
+    fn events(&mut self, store: &RawStore, registry: &Registry) -> Result<(), ToolError> {
+        for gathered in Events::new(store, &Told::nobody()) {
+            let found = self.evidence.take(&gathered.name);
+            let (row, made_up) = found.row_of(&gathered);
+            let status = verify::status(&row).as_str();
+            let Part::Whole(payload) = gathered.payload.clone() else {
+                let row = if made_up { ", and its row" } else { "" };
+                let what = format!("its payload is lost{row}; it was {status}, as far as is known");
+                self.lose(gathered.label(), what);
+                continue;
+            };
+            if made_up {
+                self.mended += 1;
+                let (event, what) = (gathered.label(), format!("kept as {status}"));
+                (self.tell.borrow_mut())(Finding::Mended { event, what });
+            }
+            let named = (&gathered.tenant, gathered.event);
+            let shard_key = registry.shard_key(&gathered.tenant);
+            for entry in entries(named, &row, shard_key) {
+                self.output.put_entry(entry)?;
+            }
+            self.output.put(Table::Rows, &gathered.name, codec::encode(&row))?;
+            self.log(&gathered)?;
+            self.output.put(Table::Payloads, &gathered.name, payload)?;
+        }
+        for name in std::mem::take(&mut self.evidence).left() {
+            let event = keys::parse_event(&name).map(|(tenant, event)| label(&tenant, event));
+            self.lose(event.unwrap_or_default(), "its row and its payload are lost".to_owned());
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, event: String, what: String) {
+        self.lost += 1;
+        (self.tell.borrow_mut())(Finding::Lost { event, what });
+    }
+
+    fn log(&mut self, gathered: &Gathered) -> Result<(), ToolError> {
+        for (n, line) in &gathered.log {
+            let key = keys::log(&gathered.tenant, gathered.event, *n);
+            self.output.put(Table::Log, key, codec::encode(line))?;
+        }
+        Ok(())
+    }
+
+    /// Tenants, claims and jobs.
+    fn others(&mut self, store: &RawStore, registry: &Registry) -> Result<(), ToolError> {
+        let output = &mut self.output;
+        for (key, value) in &registry.rows {
+            output.put(Table::Tenants, key.clone(), value.clone())?;
+        }
+        for key in &registry.owned {
+            output.put(Table::Tenants, key, Vec::new())?;
+        }
+        for (key, value) in store.rows(Table::Claims, &Told::nobody()) {
+            if let Ok(claim) = codec::decode::<ClaimRow>(&value) {
+                output.put_entry(claim_entry(&key, &claim))?;
+                output.put(Table::Claims, key, value)?;
+            }
+        }
+        let mut failed = None;
+        jobs::each(store, &Told::nobody(), |found| {
+            if failed.is_none() {
+                failed = output.put_job(found).err();
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Whose directory it is; gives the commit that the new one goes on behind.
+    fn meta(&mut self, store: &RawStore, found: &Verified) -> Result<CommitRow, ToolError> {
+        let mut last = CommitRow::default();
+        for (key, value) in store.rows(Table::Meta, &Told::nobody()) {
+            match &*key {
+                COMMIT_KEY => last = codec::decode(&value).unwrap_or_default(),
+                IDENTITY_KEY if codec::decode::<IdentityRow>(&value).is_ok() => {
+                    self.output.put(Table::Meta, key, value)?;
+                }
+                ACCEPTED_LOSS_KEY => self.output.put(Table::Meta, key, value)?,
+                _ => {}
+            }
+        }
+        // Scans begin at the first row: there are no marks of removed ones to step over.
+        let number = last.number.max(found.witnessed.unwrap_or(0)).max(found.commit).max(1);
+        let accepted = last.accepted.max(found.accepted);
+        Ok(CommitRow { number, accepted, timers_low: 0, expiry_low: 0 })
+    }
+}
+
+/// The new store.
+struct Output {
+    path: PathBuf,
+    tables: Tables,
+    batch: Vec<(Table, Slice, Slice)>,
+    bytes: usize,
+    memtable_bytes: u64,
+}
+
+impl Output {
+    fn open(directory: &Directory) -> Result<Self, ToolError> {
+        let settings = Settings::new(directory.path());
+        let path = directory.path().to_owned();
+        let database = Database::builder(directory.store()).manual_journal_persist(true);
+        let database = database.worker_threads(1).open();
+        let tables = database.and_then(|database| Tables::open(database, &settings));
+        let tables = tables.map_err(unwritable(&path))?;
+        let memtable_bytes = settings.memtable_bytes;
+        Ok(Self { path, tables, batch: Vec::new(), bytes: 0, memtable_bytes })
+    }
+
+    fn put(
+        &mut self,
+        table: Table,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Slice>,
+    ) -> Result<(), ToolError> {
+        let (key, value) = (Slice::from(key.as_ref()), value.into());
+        self.bytes += key.len() + value.len();
+        self.batch.push((table, key, value));
+        if self.bytes < BATCH_BYTES { Ok(()) } else { self.write() }
+    }
+
+    fn put_entry(&mut self, entry: Entry) -> Result<(), ToolError> {
+        self.put(entry.table, entry.key, entry.value)
+    }
+
+    fn put_job(&mut self, mut found: jobs::Found) -> Result<(), ToolError> {
+        self.put_entry(jobs::entry(&found))?;
+        let payload = found.payload.take();
+        let mark = found.row.payload.filter(|_| payload.is_some());
+        let row = JobRow { payload: mark, ..found.row };
+        self.put(Table::Jobs, &found.name, codec::encode(&row))?;
+        payload.map_or(Ok(()), |payload| self.put(Table::Payloads, &found.name, payload))
+    }
+
+    /// Writes what has gathered, and what memory is not to hold.
+    fn write(&mut self) -> Result<(), ToolError> {
+        let mut batch = self.tables.database().batch().durability(Some(PersistMode::Buffer));
+        for (table, key, value) in self.batch.drain(..) {
+            batch.insert(self.tables.keyspace(table), key, value);
+        }
+        self.bytes = 0;
+        let written = batch.commit().and_then(|()| self.tables.write_out(self.memtable_bytes));
+        written.map_err(unwritable(&self.path))
+    }
+
+    /// The last commit; all is on disk when this returns.
+    fn close(mut self, last: CommitRow) -> Result<(), ToolError> {
+        self.put(Table::Meta, COMMIT_KEY, codec::encode(&last))?;
+        self.write()?;
+        let synced = self.tables.database().persist(PersistMode::SyncAll);
+        synced.map_err(unwritable(&self.path))?;
+        let path = self.path.clone();
+        drop(self);
+        sync_directory(&path.join("ledger"))
+            .and_then(|()| File::open(&path)?.sync_all())
+            .map_err(unreadable(&path))
+    }
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(fjall::Error) -> ToolError {
+    let path = path.to_owned();
+    move |error| ToolError::Unwritable { path, detail: error.to_string() }
+}
