@@ -165,6 +165,17 @@ class Daemon:
         self.process.kill()
         return self.wait()
 
+    def freeze(self):
+        """Stops every thread where it is: in the kernel at most, and not one instruction of ours further."""
+        self.signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+
+        def stands():
+            states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()]
+            return all(state in "TD" for state in states)
+
+        eventually("every thread stands still", stands)
+
     def stop(self):
         self.signal(signal.SIGTERM)
         return self.wait()
