@@ -1,9 +1,11 @@
 //! The command line: what can be asked of the binary, and the flags that configure it.
 //!
 //! Only what is asked; `cli/commands.rs` answers what needs no running instance. Exit codes: 0, 2
-//! for a wrong command line, 70 after a fault, 78 for a configuration that cannot be used.
+//! for a wrong command line, 70 after a fault, 78 for a configuration that cannot be used; those of
+//! `cli/ledger.rs` are its own.
 
 pub mod commands;
+pub mod ledger;
 mod man;
 
 use std::path::PathBuf;
@@ -114,6 +116,8 @@ pub enum Command {
     /// Show the whole of it on this machine: events in, signed webhooks out
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
+    /// Verify, repair or export a data directory that nobody serves from
+    Ledger(ledger::Ledger),
     /// Make an API key, for auth.admin-key; it is stored nowhere
     Key,
     /// Print completions for a shell

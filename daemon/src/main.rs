@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use posthaste::assemble::{self, Listeners, Options};
-use posthaste::cli::{Cli, Command, Serve, commands};
+use posthaste::cli::{Cli, Command, Serve, commands, ledger};
 use posthaste::clock::Clock;
 use posthaste::config::Loaded;
 use posthaste::demo;
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => commands::check(&arguments),
         Command::Config(arguments) => commands::show_config(&arguments),
+        Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Key => commands::make_key(),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { directory } => commands::manual(&directory),
@@ -37,14 +38,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
-    let Loaded { config, notes, listing } = commands::load(&arguments.settings)?;
+    let Loaded { mut config, notes, listing } = commands::load(&arguments.settings)?;
     let levels = logging::start(&config.log).map_err(|error| fault(&error))?;
     let service = Service::from_environment(&config);
     notes.iter().for_each(|note| warn!("{note}"));
     lifecycle::install_crypto_provider();
     let fatal = Fatal::default();
     lifecycle::end_on_panic(&fatal);
-    lifecycle::raise_descriptor_limit(assemble::descriptors(&config));
+    assemble::fit(&mut config, lifecycle::raise_descriptor_limit());
     let options = Options {
         fatal,
         clock: Clock::start(),

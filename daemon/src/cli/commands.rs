@@ -180,7 +180,7 @@ fn refuse(problems: &Problems) -> ExitCode {
 }
 
 /// Says on standard error what is wrong.
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     // Where standard error is closed, the exit code has to say it.
     drop(writeln!(io::stderr().lock(), "posthaste: {text}"));
 }

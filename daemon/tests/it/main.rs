@@ -11,6 +11,7 @@ mod disk;
 mod drain;
 mod isolation;
 mod keys;
+mod ledger_tools;
 mod options;
 mod receivers;
 mod retries;
