@@ -6,6 +6,7 @@
 
 pub mod cloud;
 pub mod live;
+mod room;
 mod settings;
 
 use std::fmt;
@@ -25,7 +26,8 @@ use tracing::{error, info, warn};
 
 use self::cloud::{Cloud, Views};
 use self::live::Live;
-pub use self::settings::{descriptors, shard_count};
+pub use self::room::fit;
+pub use self::settings::shard_count;
 use crate::admin::{self, Admin, Opened};
 use crate::admin_key::{self, AdminKeyError};
 use crate::chance::Chance;

@@ -74,7 +74,7 @@ fn prepare(arguments: &Demo) -> Result<ExitCode> {
         Err(error) => return refuse(error),
     };
     let admin_key = ApiKey::from_entropy(&Chance.key());
-    let config = setup::config(arguments, &home, &admin_key)?;
+    let mut config = setup::config(arguments, &home, &admin_key)?;
     let loaded = payloads::load(arguments.payloads.as_deref(), config.server.body_bytes_max);
     let payloads = match loaded {
         Ok(payloads) => payloads,
@@ -84,7 +84,7 @@ fn prepare(arguments: &Demo) -> Result<ExitCode> {
     lifecycle::install_crypto_provider();
     let fatal = Fatal::default();
     lifecycle::end_on_panic(&fatal);
-    lifecycle::raise_descriptor_limit(assemble::descriptors(&config));
+    assemble::fit(&mut config, lifecycle::raise_descriptor_limit());
     let runtime = lifecycle::runtime(&config.runtime)?;
     let show = Show { arguments, home: &home, config: &config, admin_key, payloads, fatal };
     let ended = runtime.block_on(show.run());

@@ -122,8 +122,8 @@ pub fn end_on_panic(fatal: &Fatal) {
 }
 
 /// Takes as many file descriptors as the system lets this process have: each connection is one.
-/// Says so where that is less than what the settings may need.
-pub fn raise_descriptor_limit(needed: usize) {
+/// Gives how many that is; none where there is no limit.
+pub fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -131,14 +131,7 @@ pub fn raise_descriptor_limit(needed: usize) {
             warn!(%error, "the limit of file descriptors cannot be raised");
         }
     }
-    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
-    // None is no limit.
-    if let Some(most) = getrlimit(Resource::Nofile).current.filter(|most| *most < needed) {
-        warn!(
-            limit = most,
-            needed, "fewer file descriptors than the settings may need: connections may be refused"
-        );
-    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// Installs the process's cryptography. TLS takes what is installed; two crates that each brought

@@ -118,7 +118,9 @@ impl Reloader {
         // Files are read.
         let reading = spawn_blocking(move || {
             let wanted = config::load(sources)?;
-            Ok(Read { wanted, effective: config::load(held)?.config })
+            let mut effective = config::load(held)?.config;
+            crate::assemble::fit(&mut effective, crate::lifecycle::raise_descriptor_limit());
+            Ok(Read { wanted, effective })
         });
         reading.await.map_err(|_| Refusal::CutOff)?
     }

@@ -11,16 +11,11 @@ use posthaste_delivery::TlsRoots;
 use posthaste_embedded::Ledger;
 
 use super::cloud::Views;
+use super::room::ADMIN_CONNECTIONS_MAX;
 use crate::config::storage::Sync;
 use crate::config::{Config, sending};
 use crate::server::Limits;
 use crate::shard;
-
-/// Descriptors that are neither a tenant's nor a receiver's connection: the ledger's tables and
-/// journals, the registers, the runtime's own.
-const DESCRIPTORS_OWN: usize = 1_024;
-/// Admin connections: a scraper or two, a health check, a person.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How often the wishes of a tenant are read again whose endpoint is paused or left alone, in
 /// milliseconds.
@@ -34,13 +29,6 @@ pub fn shard_count(engine: &sending::Engine) -> u32 {
     let found = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let count = engine.shards.unwrap_or_else(found).get();
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// File descriptors that the process may need at the same time.
-#[must_use]
-pub fn descriptors(config: &Config) -> usize {
-    let connections = config.server.connections_max + config.delivery.connections_max;
-    connections + ADMIN_CONNECTIONS_MAX + DESCRIPTORS_OWN
 }
 
 pub(super) fn api(config: &Config) -> posthaste_api::Settings {

@@ -16,6 +16,10 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
 ];
 
+/// Libraries that tell whole requests at trace, with the secrets and payloads in them, whatever an
+/// operator asks for.
+const TALKATIVE: [&str; 2] = ["aws_", "hyper"];
+
 /// What the names of our crates begin with.
 const OURS: &str = "posthaste";
 
@@ -33,7 +37,13 @@ impl LogLevels {
     /// since what they tell at info is about themselves; a part of its own opens one.
     #[must_use]
     pub fn filter(&self) -> Targets {
-        let parts = self.parts.iter().map(|(part, level)| (part.clone(), *level));
+        let parts = self.parts.iter().map(|(part, level)| {
+            let is_of =
+                |library: &&str| part.starts_with(library) || library.starts_with(part.as_str());
+            let tells_all = TALKATIVE.iter().any(|library| is_of(&library));
+            let most = if tells_all { LevelFilter::DEBUG } else { LevelFilter::TRACE };
+            (part.clone(), (*level).min(most))
+        });
         let libraries = self.general.min(LevelFilter::WARN);
         Targets::new().with_default(libraries).with_target(OURS, self.general).with_targets(parts)
     }
@@ -119,6 +129,10 @@ mod tests {
             let filter = Levels.parse(text).unwrap().filter();
             assert_eq!(filter.would_enable("fjall::db", &level), heard, "{text} {level}");
         }
+        // At trace the SDK tells whole requests.
+        let filter = Levels.parse("trace,aws_smithy_runtime=trace").unwrap().filter();
+        assert!(filter.would_enable("aws_smithy_runtime::client", &Level::DEBUG));
+        assert!(!filter.would_enable("aws_smithy_runtime::client", &Level::TRACE));
         let filter = Levels.parse("debug").unwrap().filter();
         assert!(filter.would_enable("posthaste_embedded::writer", &Level::DEBUG));
     }

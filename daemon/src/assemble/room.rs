@@ -1,0 +1,82 @@
+//! Settings that fit into the file descriptors that the system lets the process have.
+//!
+//! A daemon that takes connections until there is no descriptor left cannot open the ledger's next
+//! file either, and ends. So it takes fewer connections from the start.
+
+use tracing::warn;
+
+use crate::config::Config;
+
+/// Descriptors that are neither a tenant's nor a receiver's connection: the ledger's tables and
+/// journals, the registers, the runtime's own.
+const OWN: usize = 1_024;
+/// Admin connections: a scraper or two, a health check, a person.
+pub(super) const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Takes from the settings what does not fit below `limit` (none: there is no limit), and says so.
+///
+/// At most half of what there is stays the process's own. What is left, tenants and receivers get
+/// in the proportion of the settings, each at least one.
+pub fn fit(config: &mut Config, limit: Option<u64>) {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let (server, delivery) = (config.server.connections_max, config.delivery.connections_max);
+    let wanted = server.saturating_add(delivery);
+    let room = limit - (OWN + ADMIN_CONNECTIONS_MAX).min(limit / 2);
+    if wanted <= room {
+        return;
+    }
+    let part = |of: usize| (of.saturating_mul(room) / wanted).clamp(1, of);
+    config.server.connections_max = part(server);
+    let delivery = &mut config.delivery;
+    delivery.connections_max = part(delivery.connections_max);
+    delivery.in_flight_max = delivery.in_flight_max.min(delivery.connections_max);
+    delivery.idle_per_target_max = delivery.idle_per_target_max.min(delivery.connections_max);
+    delivery.in_flight_per_endpoint_max =
+        delivery.in_flight_per_endpoint_max.min(delivery.in_flight_max);
+    warn!(
+        limit,
+        connections_of_tenants = config.server.connections_max,
+        connections_to_receivers = config.delivery.connections_max,
+        "fewer file descriptors than the settings need: fewer connections are taken (raise the \
+         limit: LimitNOFILE= of the service, or ulimit -n)"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::{Flag, Sources};
+
+    fn config(server: &str, delivery: &str) -> Config {
+        let set = [("server.connections-max", server), ("delivery.connections-max", delivery)];
+        let flags = set.map(|(key, value)| Flag::Set(format!("{key}={value}")));
+        crate::config::load(Sources { flags: flags.into(), ..Sources::default() }).unwrap().config
+    }
+
+    fn fitted(server: &str, delivery: &str, limit: Option<u64>) -> (usize, usize, usize) {
+        let mut config = config(server, delivery);
+        fit(&mut config, limit);
+        let delivery = &config.delivery;
+        assert!(delivery.in_flight_per_endpoint_max <= delivery.in_flight_max);
+        (config.server.connections_max, delivery.connections_max, delivery.in_flight_max)
+    }
+
+    #[test]
+    fn what_fits_stays() {
+        let whole = fitted("4000", "4000", None);
+        assert_eq!((whole.0, whole.1), (4_000, 4_000));
+        assert_eq!(fitted("4000", "4000", Some(9_088)), whole);
+    }
+
+    /// For limits from nearly nothing on: what is taken fits, and each side has some.
+    #[test]
+    fn what_does_not_fit_is_taken_in_proportion() {
+        for limit in [16, 100, 256, 1_024, 4_096, 9_087] {
+            let (server, delivery, in_flight) = fitted("6000", "2000", Some(limit));
+            assert!(server >= 1 && delivery >= 1 && in_flight <= delivery);
+            let own = (OWN + ADMIN_CONNECTIONS_MAX).min(limit as usize / 2);
+            assert!(server + delivery + own <= limit as usize, "{limit}");
+            assert!((2..=4).contains(&(server / delivery)), "{limit}: {server} and {delivery}");
+        }
+    }
+}
