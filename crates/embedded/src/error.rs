@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use posthaste_ports::PortError;
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -16,15 +17,20 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It cannot be made, read or written.
-    #[error(
-        "cannot use {}: {source}; it must be a directory that this user may write to",
-        path.display()
-    )]
+    #[error("cannot use {}: {source}; {}", path.display(), advice(source))]
     Unusable {
         /// The directory or the file in it.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// It was read, and the first commit was refused.
+    #[error("cannot write to {}: {source}; look at the disk, and start again", path.display())]
+    Unwritable {
+        /// The directory.
+        path: PathBuf,
+        /// What the ledger said.
+        source: PortError,
     },
     /// Another process has it.
     #[error(
@@ -123,9 +129,13 @@ impl OpenError {
     /// Whether an operator must change something before a start can succeed; a restart alone does
     /// not help.
     #[must_use]
-    pub const fn exit_config(&self) -> bool {
-        // Every one of them: what may pass by itself is met while the ledger runs.
-        true
+    pub fn exit_config(&self) -> bool {
+        // Room may be made, and a disk may write again, while nobody looks.
+        match self {
+            Self::Unusable { source, .. } => !is_full(source),
+            Self::Unwritable { .. } => false,
+            _ => true,
+        }
     }
 
     /// Whether what is in the directory is the reason, so that without it a start would succeed.
@@ -137,10 +147,24 @@ impl OpenError {
             | Self::Damaged { .. } => true,
             Self::Unusable { source, .. } => is_damage(source),
             Self::NotADirectory { .. }
+            | Self::Unwritable { .. }
             | Self::Locked { .. }
             | Self::Unfinished { .. }
             | Self::HoldsEvents { .. } => false,
         }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What to do about a directory that cannot be used.
+fn advice(error: &io::Error) -> &'static str {
+    if is_full(error) {
+        "make room on that disk, and start again"
+    } else {
+        "it must be a directory that this user may write to"
     }
 }
 

@@ -4,18 +4,22 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 
 use crate::codec::CommitRow;
 use crate::directory::{Directory, sync_directory};
 use crate::error::OpenError;
 use crate::journal::{self, Hole, Scan};
 use crate::open::Recovery;
+use crate::raw;
 use crate::settings::Settings;
 use crate::tables::{COMMIT_KEY, Table, Tables};
 use crate::witness::Proof;
 
 /// What the store writes when it has been made whole; without it, it would be made anew.
 const STORE_MADE: &str = "version";
+/// How long that is: three letters and a number.
+const STORE_MADE_BYTES: u64 = 4;
 
 /// Looks at the journals before the store opens them: refuses where acknowledged commits are
 /// missing, cuts what was never acknowledged.
@@ -30,7 +34,12 @@ pub(crate) fn prepare(
     let scan =
         if store.exists() { journal::scan(&store).map_err(unusable)? } else { Scan::default() };
     let newest = scan.newest.unwrap_or_default();
-    if !store.join(STORE_MADE).exists() {
+    // A first start that was cut off may leave the file without what belongs into it. Where anything
+    // was ever committed, that is damage.
+    let made = store.join(STORE_MADE);
+    let unused = newest.number == 0 && proof.is_none_or(|proof| proof.commit == 0);
+    let cut_off = unused && fs::metadata(&made).is_ok_and(|file| file.len() < STORE_MADE_BYTES);
+    if cut_off || !made.exists() {
         recovery.created = true;
         return make_way(directory, settings, newest, proof).map(|()| scan);
     }
@@ -43,7 +52,8 @@ pub(crate) fn prepare(
         let damaged = torn.unwrap_or_else(|| format!("the journals in {}", store.display()));
         return Err(loss(directory, newest, proof, &damaged));
     }
-    for hole in &scan.holes {
+    let before = written(&store).and_then(|written| scan.missing_before(written));
+    for hole in before.iter().chain(&scan.holes) {
         if !hole.accepted_in().exists() {
             accept(hole, newest, directory, settings, recovery)?;
         }
@@ -60,6 +70,12 @@ pub(crate) fn prepare(
         ));
     }
     Ok(scan)
+}
+
+/// The last commit that the tables have; none where they cannot be read, or where numbers were
+/// stepped over because a loss was accepted.
+fn written(store: &Path) -> Option<CommitRow> {
+    raw::written_commit(store).ok().flatten()
 }
 
 /// Makes way for a new store: there is none, or the first start was cut off in making one.

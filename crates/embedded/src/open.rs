@@ -16,7 +16,6 @@
 //! accepts the loss, which is said); what a cache had is there, or its loss is said.
 
 use std::fs;
-use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -188,6 +187,9 @@ fn open_locked(
         move |source| OpenError::Unusable { path, source }
     };
     let mut recovery = Recovery::default();
+    let (dir, floor) = (directory.path().to_owned(), settings.free_space_floor_bytes);
+    let mut space = Space::new(&dir, directory.ballast(), settings.ballast_bytes, floor);
+    space.relieve().map_err(unusable(&dir))?;
     let (mut witness, proof) =
         Witness::open(&directory.witness()).map_err(unusable(&directory.witness()))?;
     let Looked { proof, scan, rest } = match purpose {
@@ -205,8 +207,6 @@ fn open_locked(
     }
     let places = (&directory, &settings);
     let last = loss::last_commit(&tables, places, proof, &scan, &mut recovery)?;
-    let (dir, floor) = (directory.path().to_owned(), settings.free_space_floor_bytes);
-    let mut space = Space::new(&dir, directory.ballast(), settings.ballast_bytes, floor);
     let room = space.look().map_err(unusable(&dir))?;
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
@@ -317,7 +317,7 @@ fn settle_in(
     })?;
     let begin_us = shared.observer.monotonic_us();
     // Not a matter of what is on the disk: it was read, and cannot be written to.
-    let unwritable = |error: PortError| unusable(io::Error::other(error));
+    let unwritable = |error: PortError| OpenError::Unwritable { path: path(), source: error };
     writer.commit(batch, Vec::new(), begin_us).map_err(unwritable)?;
     for path in paths {
         fs::remove_file(path).map_err(unusable)?;

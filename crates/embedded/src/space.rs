@@ -43,12 +43,8 @@ impl Space {
 
     /// Looks, and takes or gives up the ballast.
     pub(crate) fn look(&mut self) -> io::Result<Room> {
+        self.relieve()?;
         let mut free = self.free()?;
-        if free < DIRE_BYTES && self.holds_ballast {
-            fs::remove_file(&self.ballast)?;
-            self.holds_ballast = false;
-            free = self.free()?;
-        }
         let wants = self.ballast_bytes > 0 && !self.holds_ballast;
         let both = self.floor_bytes.saturating_add(self.ballast_bytes).max(2 * DIRE_BYTES);
         if wants && free >= both.saturating_add(self.ballast_bytes) {
@@ -56,6 +52,15 @@ impl Space {
             free = self.free()?;
         }
         Ok(Room { free, enough: free >= self.floor_bytes, ballast: self.holds_ballast })
+    }
+
+    /// Gives up the ballast where there is hardly any room: a start needs some as well.
+    pub(crate) fn relieve(&mut self) -> io::Result<()> {
+        if self.holds_ballast && self.free()? < DIRE_BYTES {
+            fs::remove_file(&self.ballast)?;
+            self.holds_ballast = false;
+        }
+        Ok(())
     }
 
     fn free(&self) -> io::Result<u64> {

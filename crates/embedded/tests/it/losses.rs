@@ -137,7 +137,13 @@ async fn a_store_that_was_never_whole_is_made_afresh() {
     whole.open().0.close().await;
     let store = whole.data().join("ledger");
     // The store writes its version last.
-    for made in [&["lock"][..], &["lock", "0.jnl"], &["lock", "0.jnl", "keyspaces"]] {
+    for (made, version) in [
+        (&["lock"][..], None),
+        (&["lock", "0.jnl"], None),
+        (&["lock", "0.jnl", "keyspaces"], None),
+        (&["lock", "0.jnl", "keyspaces"], Some(&b""[..])),
+        (&["lock", "0.jnl", "keyspaces"], Some(b"FJL")),
+    ] {
         let home = Home::in_memory();
         let half = home.data().join("ledger");
         fs::create_dir_all(&half).unwrap();
@@ -150,6 +156,9 @@ async fn a_store_that_was_never_whole_is_made_afresh() {
         }
         if half.join("0.jnl").exists() {
             fs::write(half.join("0.jnl"), vec![0; 1000]).unwrap();
+        }
+        if let Some(version) = version {
+            fs::write(half.join("version"), version).unwrap();
         }
         let (ledger, _) = home.open();
         create(&ledger, "acme").await;
