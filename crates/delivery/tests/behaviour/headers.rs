@@ -63,10 +63,9 @@ fn cases() -> Vec<(Fate, Pairs)> {
         one(Refused, "Stripe-Signature", "t=1,v1=forged"),
         one(Refused, "Content-Type", "text/html"),
         one(Refused, "Content-Encoding", "gzip"),
-        // Lawful, and of no use against a metadata service: those give nothing to a POST.
-        one(Taken, "X-aws-ec2-metadata-token", "a"),
-        one(Taken, "X-aws-ec2-metadata-token-ttl-seconds", "21600"),
-        one(Taken, "Metadata-Flavor", "Google"),
+        one(Refused, "X-aws-ec2-metadata-token", "a"),
+        one(Refused, "X-aws-ec2-metadata-token-ttl-seconds", "21600"),
+        one(Refused, "Metadata-Flavor", "Google"),
         one(Taken, "X-Forwarded-For", "127.0.0.1"),
         one(Taken, "Authorization", "Bearer a-token"),
         one(Taken, "X", "=?utf-8?q?=0d=0a?="),

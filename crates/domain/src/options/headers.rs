@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Names that HTTP or the request itself owns, in order.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "accept-encoding", // we read no compressed answers
     "connection",
     "content-encoding", // the body is passed on as it is
@@ -25,6 +25,7 @@ const RESERVED: [&str; 16] = [
     "host",
     "http2-settings",
     "keep-alive",
+    "metadata-flavor", // what opens a metadata service: a third wall behind guard and kernel
     "stripe-signature",
     "te",
     "trailer",
@@ -32,9 +33,10 @@ const RESERVED: [&str; 16] = [
     "upgrade",
     "user-agent",
 ];
-/// Beginnings of names that are ours (signatures, what is about the event) or a proxy's.
-const RESERVED_PREFIXES: [&str; 5] =
-    ["posthaste-", "proxy-", "webhook-", "x-posthaste-", "x-webhook-"];
+/// Beginnings of names that are ours (signatures, what is about the event), a proxy's, or a metadata
+/// service's.
+const RESERVED_PREFIXES: [&str; 6] =
+    ["posthaste-", "proxy-", "webhook-", "x-aws-ec2-metadata-", "x-posthaste-", "x-webhook-"];
 
 /// Why headers are refused. Never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -48,8 +50,8 @@ pub enum HeaderError {
     /// Not a token.
     #[error("a header name has ASCII letters, digits and !#$%&'*+-.^_`|~ only, and at least one")]
     Name,
-    /// A name that we or HTTP own.
-    #[error("{0} is refused: posthaste or HTTP itself sets it")]
+    /// A name that is not the tenant's to set.
+    #[error("{0} is refused: it is for posthaste, HTTP itself or a metadata service")]
     Reserved(Box<str>),
     /// A name that is there already, in whatever case.
     #[error("{0} is given twice")]
