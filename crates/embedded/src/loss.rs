@@ -34,8 +34,8 @@ pub(crate) fn prepare(
     let scan =
         if store.exists() { journal::scan(&store).map_err(unusable)? } else { Scan::default() };
     let newest = scan.newest.unwrap_or_default();
-    // A first start that was cut off may leave the file without what belongs into it. Where anything
-    // was ever committed, that is damage.
+    // A first start that was cut off may leave the file without what belongs into it. Where
+    // anything was ever committed, that is damage.
     let made = store.join(STORE_MADE);
     let unused = newest.number == 0 && proof.is_none_or(|proof| proof.commit == 0);
     let cut_off = unused && fs::metadata(&made).is_ok_and(|file| file.len() < STORE_MADE_BYTES);

@@ -26,6 +26,7 @@ const CATALOG: &[(&str, &str)] = catalog![
     "crash",
     "restart",
     "soak",
+    "soak-chaos",
     "aws-steady",
     "aws-drain",
     "aws-throttled",

@@ -159,7 +159,8 @@ async fn no_change_is_received() {
     }
     assert_eq!(world.received.lock().unwrap().len(), signed.len());
     println!(
-        "proof: 22 tried {shown} held {shown} control {} messages as they were signed were received",
+        "proof: 22 tried {shown} held {shown} control {} messages as they were signed were \
+         received",
         signed.len(),
     );
 }

@@ -25,7 +25,7 @@ const RESERVED: [&str; 17] = [
     "host",
     "http2-settings",
     "keep-alive",
-    "metadata-flavor", // what opens a metadata service: a third wall behind guard and kernel
+    "metadata-flavor", // opens metadata services: a third wall behind guard and kernel
     "stripe-signature",
     "te",
     "trailer",
@@ -33,8 +33,8 @@ const RESERVED: [&str; 17] = [
     "upgrade",
     "user-agent",
 ];
-/// Beginnings of names that are ours (signatures, what is about the event), a proxy's, or a metadata
-/// service's.
+/// Beginnings of names that are ours (signatures, what is about the event), a proxy's, or a
+/// metadata service's.
 const RESERVED_PREFIXES: [&str; 6] =
     ["posthaste-", "proxy-", "webhook-", "x-aws-ec2-metadata-", "x-posthaste-", "x-webhook-"];
 

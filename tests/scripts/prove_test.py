@@ -1,0 +1,72 @@
+"""scripts/prove says that a promise is held only where everything that holds it ran, passed, and held."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from load import TOP, script
+
+prove = script("prove")
+
+PROMISE = {"row": 7, "promise": "p", "control": "c", "tests": ["a"], "controls": ["b"], "scripts": ["s"]}
+JUNIT = """<testsuites><testsuite name="x">
+<testcase name="one::a"><system-out>noise\nproof: 7 tried 10 held {held} control x\nproof: 8 tried 5 held 4</system-out></testcase>
+<testcase name="two::b">{b}</testcase></testsuite></testsuites>"""
+
+
+class Prove(unittest.TestCase):
+    def verdict(self, held=10, b="", status=0, printed="proof: 7 tried 3 held 3\n", promise=PROMISE):
+        run = prove.Run()
+        with tempfile.TemporaryDirectory() as folder:
+            junit = Path(folder, "junit.xml")
+            junit.write_text(JUNIT.format(held=held, b=b))
+            run.read_junit(junit)
+            if status is not None:
+                Path(folder, "s.txt").write_text(f"{status}\n{printed}")
+            run.read_scripts(Path(folder))
+        return prove.Verdict(promise, run)
+
+    def test_what_ran_and_held_is_held(self):
+        verdict = self.verdict()
+        self.assertTrue(verdict.is_held)
+        self.assertEqual((verdict.tried, verdict.held, verdict.word), (13, 13, "held"))
+
+    def test_what_counts_nothing_is_counted_by_its_tests(self):
+        verdict = self.verdict(promise={**PROMISE, "row": 9}, printed="")
+        self.assertEqual((verdict.tried, verdict.held), (3, 3))
+
+    def test_one_that_did_not_hold_is_seen(self):
+        self.assertFalse(self.verdict(held=9).is_held)
+
+    def test_a_failed_control_is_seen(self):
+        verdict = self.verdict(b="<failure/>")
+        self.assertFalse(verdict.is_held)
+        self.assertIn("b failed", verdict.word)
+
+    def test_a_script_that_fails_is_seen(self):
+        self.assertFalse(self.verdict(status=1).is_held)
+
+    def test_what_did_not_run_is_seen(self):
+        self.assertIn("NOT RUN: s", self.verdict(status=None).word)
+        self.assertIn("NOT RUN: gone", self.verdict(promise={**PROMISE, "tests": ["a", "gone"]}).word)
+
+    def test_what_cannot_run_here_is_told(self):
+        self.assertEqual(self.verdict(status=77, printed="").word, "held (skipped here: s)")
+
+    def test_nothing_but_skips_is_neither_held_nor_a_fault(self):
+        verdict = self.verdict(status=77, printed="", promise={"row": 7, "promise": "p", "control": "c", "scripts": ["s"]})
+        self.assertEqual((verdict.is_held, verdict.is_skipped), (False, True))
+
+    def test_the_table_is_right(self):
+        semantics = (TOP / "docs/SEMANTICS.md").read_text()
+        self.assertEqual(list(prove.Table(prove.TABLE.read_text()).faults(semantics)), [])
+
+    def test_faults_of_the_table_are_told(self):
+        text = '[[promise]]\nrow = 2\npromise = "p"\nscripts = ["x"]\n'
+        faults = list(prove.Table(text).faults("### 2. A\nNothing.\n"))
+        self.assertEqual(len(faults), 4, faults)
+        self.assertEqual(len(list(prove.Table(text).faults("### 3. A\n"))), 4)
+
+
+if __name__ == "__main__":
+    unittest.main()
