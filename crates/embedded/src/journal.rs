@@ -57,6 +57,8 @@ pub(crate) struct Scan {
     pub(crate) journals: usize,
     /// Whether there may have been others, which were removed when tables had all of them.
     removed: bool,
+    /// The oldest one that is there, with the first commit in it.
+    oldest: Option<(PathBuf, CommitRow)>,
 }
 
 impl Scan {
@@ -64,6 +66,20 @@ impl Scan {
     #[cfg(test)]
     pub(crate) fn unseen() -> Self {
         Self { removed: true, ..Self::default() }
+    }
+
+    /// What is missing before the oldest journal, where the tables have commits up to `written`:
+    /// one is removed only when they have all that is in it.
+    pub(crate) fn missing_before(&self, written: CommitRow) -> Option<Hole> {
+        let (path, first) = self.oldest.as_ref()?;
+        let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
+        let is_missing = written.number + 1 < first.number;
+        is_missing.then(|| Hole {
+            path: numbered(path, number.saturating_sub(1)),
+            damaged_from: None,
+            before: written,
+            after: Some(*first),
+        })
     }
 
     /// The last commit of which all is there, where `last` is the newest one that tables tell of:
@@ -188,12 +204,17 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
     let journals = named(dir)?;
     let removed = journals.last().is_some_and(|(number, _)| *number > 0);
     let mut scan = Scan { journals: journals.len(), removed, ..Scan::default() };
+    let oldest = journals.first().cloned();
     let mut seqno = None;
     // The last journal that was read, and its hole if it has one that is known already.
     let mut last: Option<(PathBuf, Option<Hole>)> = None;
     let active = journals.len().saturating_sub(1);
     for (index, (_, path)) in journals.into_iter().enumerate() {
         let journal = read(&path, seqno)?;
+        if index == 0 {
+            let oldest = oldest.as_ref().filter(|(number, _)| *number > 0).zip(journal.first);
+            scan.oldest = oldest.map(|((_, path), first)| (path.clone(), first));
+        }
         seqno = journal.seqno;
         if let Some((before_path, hole)) = last.take() {
             let before = scan.newest.unwrap_or_default();
@@ -208,7 +229,9 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
         }
         scan.newest = journal.newest.or(scan.newest);
         let torn = journal.damaged && index == active;
-        let hole = (journal.damaged && index != active).then(|| Hole {
+        // One that was sealed has batches, or it would not have been.
+        let is_empty = journal.whole_until == 0;
+        let hole = ((journal.damaged || is_empty) && index != active).then(|| Hole {
             path: path.clone(),
             damaged_from: Some(journal.whole_until),
             before: scan.newest.unwrap_or_default(),

@@ -29,7 +29,7 @@ use lsm_tree::Slice;
 use crate::codec::{self, CommitRow};
 use crate::damage::{Damage, Kind};
 use crate::journal;
-use crate::tables::{COMMIT_KEY, Table};
+use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, Table};
 use manifest::Runs;
 use merge::Rows;
 
@@ -244,6 +244,25 @@ fn runs_of(dir: &Path, told: &Told<'_>) -> Runs {
 /// The numbers of the keyspaces, by name, from the tree that keeps them.
 fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
     names_in(&apart(runs_of(dir, told), told), Some(told))
+}
+
+/// The last commit that the tables of the store in `store` have, 0 where they have none; nothing
+/// where a loss was accepted, behind which numbers have a gap.
+pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> {
+    let keyspaces = store.join("keyspaces");
+    let names = names_in(&manifest::read(&keyspaces.join("0"))?, None);
+    let Some(id) = names.get(Table::Meta.name()) else { return Ok(None) };
+    let runs = manifest::read(&keyspaces.join(id.to_string()))?;
+    let none = Recent::new();
+    let mut last = CommitRow::default();
+    for (key, value) in Rows::new(&runs, &none, None) {
+        match &*key {
+            ACCEPTED_LOSS_KEY => return Ok(None),
+            COMMIT_KEY => last = codec::decode(&value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Ok(Some(last))
 }
 
 /// As [`names`], of table files.

@@ -1,4 +1,4 @@
-//! The ledger that is damaged: tables of several ages, two sealed journals and an active one, and
+//! The ledger that is damaged: tables of several ages, a sealed journal and an active one, and
 //! events in every standing.
 
 use std::collections::BTreeMap;
@@ -200,8 +200,8 @@ pub(super) async fn view(ledger: &Ledger, ids: &[(TenantId, EventId)]) -> View {
     view
 }
 
-/// Seals the only journal twice, at ends of batches, as if it had grown large; and leaves a few
-/// zeros of what the store sets aside.
+/// Seals the only journal twice, at ends of batches, as if it had grown large; removes the first of
+/// the three, all of which is in tables; and leaves a few zeros of what the store sets aside.
 fn seal_twice(store: &Path) {
     let first = store.join("0.jnl");
     let bytes = fs::read(&first).unwrap();
@@ -212,13 +212,10 @@ fn seal_twice(store: &Path) {
         from + found.unwrap() + boundary.len() - 1
     };
     let (one, two) = (end_behind(used / 3), end_behind(used * 2 / 3));
-    for (n, part) in [&bytes[..one], &bytes[one..two], &bytes[two..used]].into_iter().enumerate() {
-        let mut part = part.to_vec();
-        if n == 2 {
-            part.resize(part.len() + 20_000, 0);
-        }
-        fs::write(store.join(format!("{n}.jnl")), part).unwrap();
-    }
+    let active = [&bytes[two..used], &[0; 20_000]].concat();
+    fs::write(store.join("1.jnl"), &bytes[one..two]).unwrap();
+    fs::write(store.join("2.jnl"), active).unwrap();
+    fs::remove_file(first).unwrap();
 }
 
 pub(super) fn copy_dir(from: &Path, to: &Path) {

@@ -93,11 +93,12 @@ const fn reached(timer: &TimerRow) -> (u32, u32) {
 impl Found {
     /// The row of an event, as far as all that there is of it tells; whether it was made up.
     pub(crate) fn row_of(&self, gathered: &Gathered) -> (EventRow, bool) {
-        let lines = gathered.log.last_key_value().map_or(0, |(n, _)| n + 1);
+        // Those that are left are counted anew.
+        let lines = u32::try_from(gathered.log.len()).unwrap_or(u32::MAX);
         match gathered.row.whole() {
             Some(row) => match self.owed().filter(|owed| is_newer(owed, row)) {
-                Some(owed) => (EventRow { logged: row.logged.max(lines), ..owed }, true),
-                None => (EventRow { logged: row.logged.max(lines), ..*row }, false),
+                Some(owed) => (EventRow { logged: lines, ..owed }, true),
+                None => (EventRow { logged: lines, ..*row }, false),
             },
             None => {
                 let last = gathered.log.last_key_value();

@@ -14,7 +14,7 @@ use crate::damage::{Damage, Kind};
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::journal::{self, Scan};
-use crate::raw::{RawStore, Told};
+use crate::raw::{self, RawStore, Told};
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, TIDE_KEY, Table};
 use crate::witness::{Proof, Slot, Witness};
 
@@ -30,6 +30,8 @@ pub struct Verified {
     pub reached: u64,
     /// Acknowledged commits of which nothing is left, as far as it is known.
     pub commits_missing: u64,
+    /// Events whose tenant is missing, each of which is a damage.
+    pub without_tenant: u64,
     /// Events that were accepted since the directory was made, as far as it is known.
     pub accepted: u64,
     /// The last commit that is proven to have been acknowledged.
@@ -152,7 +154,10 @@ pub(crate) fn journals(
     if scan.journals == 0 {
         told.file(Kind::Journal, &store, "there is no journal");
     }
-    for hole in scan.holes.iter().filter(|hole| !hole.accepted_in().exists()) {
+    let written = raw::written_commit(&store).ok().flatten();
+    let before = written.and_then(|written| scan.missing_before(written));
+    let holes = before.iter().chain(&scan.holes);
+    for hole in holes.filter(|hole| !hole.accepted_in().exists()) {
         let from = hole.damaged_from.map_or_else(String::new, |from| format!(" from byte {from}"));
         let (before, after) = (hole.before.number, hole.after.map(|after| after.number));
         let until = after.map_or_else(String::new, |after| format!(" and before commit {after}"));
@@ -235,6 +240,7 @@ fn events(
             }
             if !registry.knows(&gathered.tenant) {
                 tell(Table::Tenants, "its tenant is missing");
+                verified.without_tenant += 1;
             }
         }
         if gathered.row == Part::Missing {
