@@ -159,7 +159,7 @@ fn finish(from: &Directory, into: &Directory, last: CommitRow) -> Result<Verifie
     let mut first = None;
     let mut damaged = |damage: Damage| {
         if damage.place != Table::Tenants.name() {
-            first.get_or_insert(damage.to_string());
+            first.get_or_insert_with(|| damage.to_string());
         }
     };
     let (kept, _) = verify::examine(into, &Told::new(into.path(), &mut damaged))?;
