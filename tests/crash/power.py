@@ -75,7 +75,7 @@ def cut_loop(world, rounds, shim=None):
         sink = Sink(account)
         try:
             cuts, tried = Cuts(world, place, account, sink), 0
-            while tried < rounds and not world.is_late():
+            while tried < rounds and not (tried and world.is_late()):
                 cuts.one(shim(place, cuts.home) if shim else None)
                 tried += 1
             world.say(f"{cuts.cut_answers} answers while the power went do not count")

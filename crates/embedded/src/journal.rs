@@ -209,7 +209,7 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
     // The last journal that was read, and its hole if it has one that is known already.
     let mut last: Option<(PathBuf, Option<Hole>)> = None;
     let active = journals.len().saturating_sub(1);
-    for (index, (_, path)) in journals.into_iter().enumerate() {
+    for (index, (number, path)) in journals.into_iter().enumerate() {
         let journal = read(&path, seqno)?;
         if index == 0 {
             let oldest = oldest.as_ref().filter(|(number, _)| *number > 0).zip(journal.first);
@@ -222,7 +222,10 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
                 .first
                 .is_some_and(|first| scan.newest.is_some() && first.number != before.number + 1);
             let hole = hole.or_else(|| {
-                let path = before_path;
+                // The one that is gone; or else the one that ends too early. As it is named once
+                // the journals before it are removed: see `missing_before`.
+                let gone = numbered(&before_path, number.saturating_sub(1));
+                let path = if gone.exists() { before_path } else { gone };
                 gap.then_some(Hole { path, damaged_from: None, before, after: None })
             });
             scan.holes.extend(hole.map(|hole| Hole { after: journal.first, ..hole }));

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_taken_in_proportion() {
         for limit in [16, 100, 256, 1_024, 4_096, 9_087] {
-            let (server, delivery, in_flight) = fitted("6000", "2000", Some(limit));
+            let (server, delivery, in_flight) = fitted("9000", "3000", Some(limit));
             assert!(server >= 1 && delivery >= 1 && in_flight <= delivery);
             let own = (OWN + ADMIN_CONNECTIONS_MAX).min(limit as usize / 2);
             assert!(server + delivery + own <= limit as usize, "{limit}");

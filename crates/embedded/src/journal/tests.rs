@@ -168,7 +168,7 @@ fn a_sealed_journal_is_whole_or_has_a_hole() {
     let path = journal(&store);
     let bytes = fs::read(&path).unwrap();
     let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
-    let later = path.with_file_name("900.jnl");
+    let later = path.with_file_name("1.jnl");
     let look = |sealed: &[u8], active: &[u8]| {
         fs::write(&path, sealed).unwrap();
         fs::write(&later, active).unwrap();
