@@ -1,7 +1,7 @@
 //! What an operator does with a data directory that no process has: verify it, export it, repair it
 //! into another one.
 //!
-//! All of them read the files themselves ([`crate::raw`]): the store is not asked to open what may
+//! All of them read the files themselves (`raw`): the store is not asked to open what may
 //! be damaged, and nothing is written into the directory that is read.
 
 mod events;

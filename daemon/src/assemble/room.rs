@@ -71,11 +71,11 @@ mod tests {
     /// For limits from nearly nothing on: what is taken fits, and each side has some.
     #[test]
     fn what_does_not_fit_is_taken_in_proportion() {
-        for limit in [16, 100, 256, 1_024, 4_096, 9_087] {
-            let (server, delivery, in_flight) = fitted("9000", "3000", Some(limit));
+        for limit in [16_usize, 100, 256, 1_024, 4_096, 9_087] {
+            let (server, delivery, in_flight) = fitted("9000", "3000", Some(limit as u64));
             assert!(server >= 1 && delivery >= 1 && in_flight <= delivery);
-            let own = (OWN + ADMIN_CONNECTIONS_MAX).min(limit as usize / 2);
-            assert!(server + delivery + own <= limit as usize, "{limit}");
+            let own = (OWN + ADMIN_CONNECTIONS_MAX).min(limit / 2);
+            assert!(server + delivery + own <= limit, "{limit}");
             assert!((2..=4).contains(&(server / delivery)), "{limit}: {server} and {delivery}");
         }
     }

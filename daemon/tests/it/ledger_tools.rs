@@ -55,7 +55,7 @@ fn journal(data: &Path) -> PathBuf {
 fn exported(data: &Path) -> Vec<String> {
     let output = ledger(&["export"], data);
     let ids = lines(&output);
-    let mut ids: Vec<_> = ids.iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<_> = ids.iter().map(|e| e["id"].as_str().expect("an id").to_owned()).collect();
     ids.sort();
     ids
 }

@@ -38,9 +38,9 @@ impl LogLevels {
     #[must_use]
     pub fn filter(&self) -> Targets {
         let parts = self.parts.iter().map(|(part, level)| {
-            let is_of =
-                |library: &&str| part.starts_with(library) || library.starts_with(part.as_str());
-            let tells_all = TALKATIVE.iter().any(|library| is_of(&library));
+            let tells_all = TALKATIVE
+                .iter()
+                .any(|library| part.starts_with(library) || library.starts_with(part.as_str()));
             let most = if tells_all { LevelFilter::DEBUG } else { LevelFilter::TRACE };
             (part.clone(), (*level).min(most))
         });
