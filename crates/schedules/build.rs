@@ -24,7 +24,9 @@ const NAMES: [(&str, &str); 4] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=parts.rs");
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Of this build: a checkout may have moved since the script was compiled.
+    let here = env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where");
+    let top = Path::new(&here).join("../..");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where to write"));
     for part in parts::PARTS {
         let source = top.join(part.source);
