@@ -57,6 +57,28 @@ class Prove(unittest.TestCase):
         verdict = self.verdict(status=77, printed="", promise={"row": 7, "promise": "p", "control": "c", "scripts": ["s"]})
         self.assertEqual((verdict.is_held, verdict.is_skipped), (False, True))
 
+    def test_a_skip_within_is_told(self):
+        words = "power: SKIPPED: no loop devices\nproof: 7 tried 3 held 3 control c\n"
+        self.assertEqual(self.verdict(printed=words).word, "held (skipped here: a part of s)")
+        later = words.replace("no loop devices", "only in the long form")
+        self.assertEqual(self.verdict(printed=later).word, "held")
+
+    def test_a_script_that_speaks_of_other_rows_only_was_not_tried(self):
+        verdict = self.verdict(printed="proof: 8 tried 3 held 3 control c\n")
+        self.assertEqual((verdict.tried, verdict.word), (10, "held (skipped here: s)"))
+
+    def test_a_test_that_skips_counts_nothing(self):
+        run = prove.Run()
+        run.tests = {"a": [(True, "running\nSKIPPED: it takes root\n")], "b": [(True, "")]}
+        verdict = prove.Verdict({**PROMISE, "scripts": []}, run)
+        self.assertEqual((verdict.tried, verdict.word), (1, "held (skipped here: a)"))
+
+    def test_a_promise_without_a_control_is_seen(self):
+        run = prove.Run()
+        run.tests = {"a": [(True, "proof: 7 tried 1 held 1\n")]}
+        verdict = prove.Verdict({**PROMISE, "controls": [], "scripts": []}, run)
+        self.assertIn("nothing showed that it can fail", verdict.word)
+
     def test_the_table_is_right(self):
         semantics = (TOP / "docs/SEMANTICS.md").read_text()
         self.assertEqual(list(prove.Table(prove.TABLE.read_text()).faults(semantics)), [])
