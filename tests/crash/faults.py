@@ -14,7 +14,7 @@ import time
 from collections import Counter
 
 from account import Account, judge
-from machine import Ended, Home, Place, eventually
+from machine import Ended, Home, Place, eventually, refused_for_loss
 from poster import Poster
 from shim import Shim
 from sink import Sink
@@ -246,8 +246,7 @@ def control(world, stage):
     before = stage.account.accepted
     try:
         verdict = faulty.after()
-    except Ended as refused:
-        world.check("--accept-loss" in str(refused), f"a start that fails for another reason: {refused}")
-        return "a disk that says yes and drops writes: caught, the start refuses"
+    except Ended as error:
+        return f"a disk that says yes and drops writes: caught, {refused_for_loss(world, error)}"
     world.check(not verdict.held, f"a disk that says yes and drops writes was not caught: {verdict}")
     return f"a disk that says yes and drops writes: caught, {len(verdict.lost)} of {before} lost"

@@ -29,6 +29,13 @@ class Ended(AssertionError):
     """The daemon has ended where it was to go on."""
 
 
+def refused_for_loss(world, error):
+    """For controls in which a disk loses what it was given: a start that fails must say what is missing, and how to go on
+    without it. In words, for the proof's line."""
+    world.check("--accept-loss" in str(error), f"a start that fails for another reason: {error}")
+    return "the start refuses"
+
+
 class Home:
     """A data directory, its settings and its one tenant; daemons come and go on it."""
 
@@ -115,6 +122,8 @@ class Daemon:
         self.wait_announced()
         while self.readiness() != 200:
             if not self.alive():
+                # All that it has said, which may be more than was read so far.
+                self.reader.join(PATIENCE_S)
                 raise Ended("the daemon ended before it was ready:\n" + self.printed())
             if time.monotonic() - self.started > PATIENCE_S:
                 raise AssertionError("not ready:\n" + self.printed())

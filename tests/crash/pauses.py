@@ -4,7 +4,7 @@ import signal
 import time
 
 from account import Account, judge
-from machine import Home, Place
+from machine import Ended, Home, Place, eventually, refused_for_loss
 from poster import Poster
 from shim import Shim
 from sink import Sink
@@ -31,12 +31,14 @@ class Finals:
         self.account, self.rng, self.known = account, rng, {}
 
     def look(self, daemon):
-        """Asks for some of what was delivered."""
+        """Asks for some of what was delivered; says how many of it are final."""
+        before = len(self.known)
         seen = [n for n in range(self.account.sent) if self.account.times[n] and n not in self.known]
         for n in self.rng.sample(seen, min(ASKED, len(seen))):
             status = daemon.status_of(self.account.id_of(n).decode()) if self.account.id_of(n)[0] else None
             if status in FINAL:
                 self.known[n] = (status, self.account.times[n])
+        return len(self.known) - before
 
     def changed(self, daemon):
         """Those that are something else by now, or were delivered again."""
@@ -65,7 +67,8 @@ def pause_loop(world, rounds, lie=False):
                 poster = Poster(account, daemon.api, home.key, world.rng, singles=24, batchers=2, ahead_max=2_000)
                 poster.start()
                 time.sleep(world.rng.uniform(0.1, 0.4))
-                finals.look(daemon)
+                # On a busy machine nothing may be final yet.
+                eventually("more is final", lambda: finals.look(daemon))
                 daemon.signal(signal.SIGSTOP)
                 time.sleep(ATTEMPT_S * world.rng.uniform(1.2, 2.0))
                 daemon.signal(signal.SIGCONT)
@@ -89,12 +92,15 @@ def prove(world):
     world.check(verdict.held and not verdict.owed and not verdict.dead, f"{verdict}")
     world.check(not changed and known > done, f"{len(changed)} of {known} finals changed")
     world.count(verdict)
-    _, changed, liars, _ = pause_loop(world, 1, lie=True)
-    world.check(changed, f"a disk that drops writes was not caught: none of {liars} finals changed")
-    world.proof(
-        10,
-        done,
-        done,
-        f"a disk that says yes and drops writes: caught, {len(changed)} of {liars} finals changed",
-        f"{verdict.accepted} events, 0 lost, {known} finals stayed",
-    )
+    caught = f"a disk that says yes and drops writes: caught, {control(world)}"
+    world.proof(10, done, done, caught, f"{verdict.accepted} events, 0 lost, {known} finals stayed")
+
+
+def control(world):
+    """How the lies of a disk were found out."""
+    try:
+        _, changed, known, _ = pause_loop(world, 1, lie=True)
+    except Ended as error:
+        return refused_for_loss(world, error)
+    world.check(changed, f"a disk that drops writes was not caught: none of {known} finals changed")
+    return f"{len(changed)} of {known} finals changed"

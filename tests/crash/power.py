@@ -10,7 +10,7 @@ machine without power answers nobody, so what was answered while the power went 
 import time
 
 from account import Account, judge
-from machine import Ended, Ext4, Home, Place
+from machine import Ended, Ext4, Home, Place, refused_for_loss
 from poster import Poster
 from shim import Shim
 from sink import Sink
@@ -103,10 +103,9 @@ def control(world):
     for attempt in range(1, 6):
         try:
             wrong, _ = cut_loop(world, 1, nosync)
-        except Ended as refused:
+        except Ended as error:
             # The witness or the journals gave it away: the start says what is missing.
-            world.check("--accept-loss" in str(refused), f"a start that fails for another reason: {refused}")
-            return "the same with syncs that do nothing: caught, the start refuses"
+            return f"the same with syncs that do nothing: caught, {refused_for_loss(world, error)}"
         if wrong.lost:
             return f"the same with syncs that do nothing: caught, {len(wrong.lost)} of {wrong.accepted} lost"
         world.say(f"nothing was lost without syncs, try {attempt}: once more")
