@@ -13,7 +13,8 @@ const CHANGES_LONG: u64 = 2_000;
 const BYTES_MAX: usize = 4096;
 
 fn changes() -> u64 {
-    if std::env::var_os("PROVE_LONG").is_some() { CHANGES_LONG } else { CHANGES }
+    let is_long = std::env::var_os("PROVE_LONG").is_some_and(|value| value == "1");
+    if is_long { CHANGES_LONG } else { CHANGES }
 }
 
 /// Runs a target with its corpus and with changes of it; gives how many inputs there were, or the
