@@ -15,7 +15,8 @@ pub(crate) const PUBLIC_V6: &str = "2606:2800:220:1:248:1893:25c8:1946";
 /// A private address, as name servers often have.
 pub(crate) const NAME_SERVER: &str = "10.0.0.2";
 
-/// Says to a test that it is inside. Not the daemon's business, hence without its prefix.
+/// Says to a test that it is inside, and which file it leaves when it has come to its end. Not the
+/// daemon's business, hence without its prefix.
 const INSIDE: &str = "SSRF_TEST_WORLD";
 /// What the preparations end with where they cannot be made.
 const SKIPPED: i32 = 77;
@@ -28,15 +29,17 @@ exec "$@""#;
 /// Runs a test in a world of its own; `name` is the test's.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 pub(crate) fn in_a_world_of_its_own(name: &str, test: impl AsyncFnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    if let Some(done) = std::env::var_os(INSIDE) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime");
-        return runtime.block_on(test());
+        runtime.block_on(test());
+        return std::fs::write(done, name).expect("its folder is there");
     }
     let folder = tempfile::tempdir().expect("a temporary directory");
+    let done = folder.path().join("done");
     let resolv_conf = folder.path().join("resolv.conf");
     let text = format!("nameserver {NAME_SERVER}\nsearch corp.example\n");
     std::fs::write(&resolv_conf, text).expect("it is written");
@@ -48,10 +51,13 @@ pub(crate) fn in_a_world_of_its_own(name: &str, test: impl AsyncFnOnce()) {
             .arg(&resolv_conf)
             .arg(&binary)
             .args([name, "--exact", "--nocapture"])
-            .env(INSIDE, "1")
+            .env(INSIDE, &done)
             .status();
         match status.map(|status| status.code()) {
-            Ok(Some(0)) => return,
+            // A binary that knows no test of this name ends with 0 too.
+            Ok(Some(0)) => {
+                return assert!(done.exists(), "no test {name} ran in its world: is it its name?");
+            }
             // `unshare` itself ends with 1 where it may not: the next way may do.
             Ok(Some(SKIPPED | 1)) | Err(_) => {}
             Ok(code) => panic!("{name} failed in its world, exit {code:?}: its output is above"),
