@@ -193,7 +193,9 @@ async fn what_is_no_message_goes_to_the_dlq() {
     let node = Node::new(&world).await;
     let daemon = node.start().await;
     let event = world.accept().await;
-    world.until_settled(&event, EventStatus::Delivered).await;
+    world.until_row(&event, "delivered", |row| row.status == EventStatus::Delivered).await;
+    // Nothing is shown again meanwhile: a message that is not yet deleted would be put aside twice.
+    eventually("the queue is empty", async || world.depth().await == (0, 0)).await;
     assert_eq!(figure(&daemon, "quarantined").await, 4);
     let mut kept: Vec<String> = Vec::new();
     for letter in world.dead_bodies().await {
@@ -226,17 +228,22 @@ async fn a_row_that_makes_no_sense_holds_up_nobody() {
     world.spoil(&fresh).await;
     held.open();
     eventually("both are met", async || figure(&daemon, "unreadable").await >= 2).await;
+    // Shown again before it is deleted, it is put aside again: once at least.
     eventually("the message is put aside", async || {
         world.show_hidden();
-        figure(&daemon, "quarantined").await == 1
+        figure(&daemon, "quarantined").await >= 1
     })
     .await;
     let good = world.accept().await;
     world.until_settled(&good, EventStatus::Delivered).await;
     let letters = world.dead_bodies().await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    let cause = letters[0]["cause"].as_str().expect("a cause");
-    assert!(cause.contains("NONSENSE"), "{cause}");
+    assert!(!letters.is_empty());
+    for letter in letters {
+        let cause = letter["cause"].as_str().expect("a cause");
+        assert!(cause.contains("NONSENSE"), "{letter}");
+        let body = letter["body"].as_str().expect("the original");
+        assert!(body.contains(&fresh.event.to_string()), "{letter}");
+    }
     let printed = daemon.printed();
     for event in [&waiting, &fresh] {
         let event = event.event.to_string();
