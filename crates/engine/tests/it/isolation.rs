@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use posthaste_domain::EndpointId;
-use posthaste_domain::{RetrySchedule, Timestamp, Verdict};
+use posthaste_domain::{ErrorClass, RetrySchedule, Timestamp, Verdict};
 use posthaste_engine::{Backoff, Health, Input, Options, Rate, Settings};
 
 use crate::desk::{Desk, FAILED, START, settings, tenant, throttled};
@@ -168,6 +168,24 @@ fn a_paused_endpoint_keeps_everything() {
         desk.pass(10);
     }
     assert_eq!(desk.engine.stats().delivered, 300);
+}
+
+/// Attempts that a pause has held back on their way are no sign that the process is ill: whoever
+/// pauses all of its tenants stops nobody else.
+#[test]
+fn many_pauses_are_no_fault_of_ours() {
+    let mut desk = Desk::new(settings());
+    for number in 0..30 {
+        post(&mut desk, number, 2);
+    }
+    for number in 0..30 {
+        let paused = Options { paused: true, ..Options::default() };
+        desk.set_options(&tenant(number), paused);
+    }
+    let ours = Verdict::NotCharged { class: ErrorClass::LocalResource };
+    assert_eq!(end_all(&mut desk, ours), 60, "and none is begun again");
+    post(&mut desk, 99, 5);
+    assert_eq!(desk.started.len(), 5, "nobody else waits");
 }
 
 /// What is ready before the options are known waits for them, and they are asked for once.
