@@ -1,4 +1,4 @@
-//! Signed messages with one change: none is verified (PROMISES, row 22). The same changes are
+//! Signed messages with one change: none is verified (promise 22). The same changes are
 //! shown to verifiers that are wrong on purpose, which are caught.
 //!
 //! `PROVE_LONG=1` in the environment asks for ten million.

@@ -104,6 +104,18 @@ impl ExtraHeaders {
         Ok(Self(taken.into()))
     }
 
+    /// Takes what was lawful when it was stored: a name that has become reserved since is left out,
+    /// for one header must not cost a tenant its deliveries.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where the others are not lawful: then something else is wrong with them.
+    pub fn stored<N: AsRef<str>, V: AsRef<str>>(
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, HeaderError> {
+        let is_reserved = |name: &str| matches!(lawful_name(name), Err(HeaderError::Reserved(_)));
+        Self::try_new(headers.into_iter().filter(|(name, _)| !is_reserved(name.as_ref())))
+    }
+
     /// Names in lower case and their values, in the order of the names. Only for sending and
     /// storing: values may be secrets.
     pub fn expose(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {

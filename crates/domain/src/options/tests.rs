@@ -147,6 +147,17 @@ fn headers_that_would_break_a_request_are_refused() {
     assert_eq!(headers(&[("x-a", "1"), ("X-A", "2")]), Err(HeaderError::Twice("x-a".into())));
 }
 
+/// Of what is stored only the reserved names are left out, and every other line holds.
+#[test]
+fn stored_headers_lose_what_is_reserved_since() {
+    let stored = |pairs: &[(&str, &str)]| ExtraHeaders::stored(pairs.iter().copied());
+    let left = headers(&[("x-team", "blue")]);
+    assert_eq!(stored(&[("Host", "x"), ("x-team", "blue"), ("metadata-flavor", "y")]), left);
+    assert_eq!(stored(&[("host", "x")]), headers(&[]));
+    assert_eq!(stored(&[("a b", "x")]), Err(HeaderError::Name));
+    assert_eq!(stored(&[("x", "\n")]), Err(HeaderError::Value("x".into())));
+}
+
 #[test]
 fn headers_are_few_and_short() {
     let many = |count| ExtraHeaders::try_new((0..count).map(|n| (format!("x-{n}"), "v")));

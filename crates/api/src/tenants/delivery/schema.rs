@@ -109,7 +109,8 @@ fn headers() -> ObjectBuilder {
         .schema_type(or_null(Type::Object))
         .description(Some(format!(
             "Headers of every request, all of them together; values are not shown again. Names \
-             that HTTP or the signatures own are refused, and more than {} bytes.",
+             that HTTP, the signatures or a cloud's metadata service own are refused, and more \
+             than {} bytes.",
             ExtraHeaders::BYTES_MAX
         )))
         .property_names(Some(text(NAME)))
