@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use self::cloud::{Cloud, Views};
 use self::live::Live;
-pub use self::room::fit;
+pub use self::room::{fit, fit_beside};
 pub use self::settings::shard_count;
 use crate::admin::{self, Admin, Opened};
 use crate::admin_key::{self, AdminKeyError};

@@ -75,7 +75,8 @@ fn serve(arguments: &Serve) -> Result<ExitCode, ExitCode> {
         commands::announce(&instance);
         service.watch(&instance);
         let settings = arguments.settings.clone();
-        let reloader = Reloader::new(settings, listing, levels, Arc::clone(&service));
+        let connections = config.server.connections_max;
+        let reloader = Reloader::new(settings, listing, connections, levels, Arc::clone(&service));
         Ok(lifecycle::run(instance, signals, Upkeep { service, hangups, reloader }).await)
     });
     // Whatever still blocks a thread ends with the process.

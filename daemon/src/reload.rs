@@ -15,12 +15,13 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use crate::assemble::live::ApplyError;
+use crate::assemble::{self, live::ApplyError};
 use crate::cli::{Settings, commands};
 use crate::config::listing::{Entry, Listing};
 use crate::config::problem::Problems;
 use crate::config::{self, Config, Loaded};
 use crate::instance::Instance;
+use crate::lifecycle;
 use crate::logging::Levels;
 use crate::service::Service;
 
@@ -33,6 +34,8 @@ pub struct Reloader {
     settings: Settings,
     /// What the process was started with.
     started: Listing,
+    /// How many connections of tenants it takes, which fits its descriptors.
+    server_connections: usize,
     /// What was read last, and could be used.
     wanted: Listing,
     levels: Levels,
@@ -59,15 +62,17 @@ struct Read {
 }
 
 impl Reloader {
-    /// For a process that was started with `started`, which came from `settings`.
+    /// For a process that was started with `started`, which came from `settings`, and takes so many
+    /// connections of tenants at most.
     #[must_use]
     pub fn new(
         settings: Settings,
         started: Listing,
+        server_connections: usize,
         levels: Levels,
         service: Arc<Service>,
     ) -> Self {
-        Self { settings, wanted: started.clone(), started, levels, service }
+        Self { settings, wanted: started.clone(), started, server_connections, levels, service }
     }
 
     /// Reads the configuration and has it hold, as far as it can without a start. What is wrong is
@@ -115,11 +120,13 @@ impl Reloader {
         let sources = self.settings.sources();
         let mut held = sources.clone();
         held.flags.extend(self.started.held());
+        let server_connections = self.server_connections;
         // Files are read.
         let reading = spawn_blocking(move || {
             let wanted = config::load(sources)?;
             let mut effective = config::load(held)?.config;
-            crate::assemble::fit(&mut effective, crate::lifecycle::raise_descriptor_limit());
+            let limit = lifecycle::raise_descriptor_limit();
+            assemble::fit_beside(&mut effective, limit, server_connections);
             Ok(Read { wanted, effective })
         });
         reading.await.map_err(|_| Refusal::CutOff)?

@@ -18,25 +18,42 @@ pub(super) const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// At most half of what there is stays the process's own. What is left, tenants and receivers get
 /// in the proportion of the settings, each at least one.
 pub fn fit(config: &mut Config, limit: Option<u64>) {
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let (server, delivery) = (config.server.connections_max, config.delivery.connections_max);
-    let wanted = server.saturating_add(delivery);
-    let room = limit - (OWN + ADMIN_CONNECTIONS_MAX).min(limit / 2);
-    if wanted <= room {
-        return;
+    let (wanted, room) = (server.saturating_add(delivery), room(limit));
+    if wanted > room {
+        let part = |of: usize| (of.saturating_mul(room) / wanted).clamp(1, of);
+        limit_to(config, part(server), part(delivery));
     }
-    let part = |of: usize| (of.saturating_mul(room) / wanted).clamp(1, of);
-    config.server.connections_max = part(server);
+}
+
+/// The same for a configuration that was read while `server` connections of tenants are taken at
+/// most: that holds until the next start, and receivers get what is left.
+pub fn fit_beside(config: &mut Config, limit: Option<u64>, server: usize) {
+    let left = room(limit).saturating_sub(server).max(1);
+    let delivery = config.delivery.connections_max;
+    if delivery > left {
+        limit_to(config, server, left);
+    }
+    config.server.connections_max = server;
+}
+
+/// What there is for connections of tenants and to receivers.
+fn room(limit: Option<u64>) -> usize {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    limit - (OWN + ADMIN_CONNECTIONS_MAX).min(limit / 2)
+}
+
+fn limit_to(config: &mut Config, server: usize, connections: usize) {
+    config.server.connections_max = server;
     let delivery = &mut config.delivery;
-    delivery.connections_max = part(delivery.connections_max);
-    delivery.in_flight_max = delivery.in_flight_max.min(delivery.connections_max);
-    delivery.idle_per_target_max = delivery.idle_per_target_max.min(delivery.connections_max);
+    delivery.connections_max = connections;
+    delivery.in_flight_max = delivery.in_flight_max.min(connections);
+    delivery.idle_per_target_max = delivery.idle_per_target_max.min(connections);
     delivery.in_flight_per_endpoint_max =
         delivery.in_flight_per_endpoint_max.min(delivery.in_flight_max);
     warn!(
-        limit,
-        connections_of_tenants = config.server.connections_max,
-        connections_to_receivers = config.delivery.connections_max,
+        connections_of_tenants = server,
+        connections_to_receivers = connections,
         "fewer file descriptors than the settings need: fewer connections are taken (raise the \
          limit: LimitNOFILE= of the service, or ulimit -n)"
     );
@@ -66,6 +83,22 @@ mod tests {
         let whole = fitted("4000", "4000", None);
         assert_eq!((whole.0, whole.1), (4_000, 4_000));
         assert_eq!(fitted("4000", "4000", Some(9_088)), whole);
+    }
+
+    /// A reload gives receivers no more than what the start has left them.
+    #[test]
+    fn a_reload_fits_beside_what_the_start_has_given() {
+        for (limit, delivery) in [(8_192_usize, "16384"), (8_192, "3000"), (100, "9000")] {
+            let mut started = config("4096", "4096");
+            fit(&mut started, Some(limit as u64));
+            let server = started.server.connections_max;
+            let mut read = config("4096", delivery);
+            fit_beside(&mut read, Some(limit as u64), server);
+            let taken = read.server.connections_max + read.delivery.connections_max;
+            assert_eq!(read.server.connections_max, server);
+            assert!(taken <= room(Some(limit as u64)), "{taken} of {limit}");
+            assert!(read.delivery.connections_max >= 1 && read.delivery.connections_max <= 16_384);
+        }
     }
 
     /// For limits from nearly nothing on: what is taken fits, and each side has some.
