@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::codec::{self, CommitRow};
-use crate::tables::COMMIT_KEY;
+use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY};
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -58,7 +58,25 @@ pub(crate) struct Scan {
     /// Whether there may have been others, which were removed when tables had all of them.
     removed: bool,
     /// The oldest one that is there, with the first commit in it.
-    oldest: Option<(PathBuf, CommitRow)>,
+    oldest: Option<(PathBuf, Commit)>,
+}
+
+/// A commit of ours in a whole batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Commit {
+    row: CommitRow,
+    /// Where an operator went on with it, without what was lost: the last commit before that, 0
+    /// where it was not noted which one that is.
+    goes_on_behind: Option<u64>,
+}
+
+impl Commit {
+    /// Whether nothing is missing between the commit of that number and this one, but for what an
+    /// operator has accepted to lose.
+    fn follows(&self, number: u64) -> bool {
+        let is_accepted = |behind| behind <= number && number < self.row.number;
+        self.row.number == number + 1 || self.goes_on_behind.is_some_and(is_accepted)
+    }
 }
 
 impl Scan {
@@ -73,12 +91,12 @@ impl Scan {
     pub(crate) fn missing_before(&self, written: CommitRow) -> Option<Hole> {
         let (path, first) = self.oldest.as_ref()?;
         let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
-        let is_missing = written.number + 1 < first.number;
+        let is_missing = written.number < first.row.number && !first.follows(written.number);
         is_missing.then(|| Hole {
             path: numbered(path, number.saturating_sub(1)),
             damaged_from: None,
             before: written,
-            after: Some(*first),
+            after: Some(first.row),
         })
     }
 
@@ -220,7 +238,7 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
             let before = scan.newest.unwrap_or_default();
             let gap = journal
                 .first
-                .is_some_and(|first| scan.newest.is_some() && first.number != before.number + 1);
+                .is_some_and(|first| scan.newest.is_some() && !first.follows(before.number));
             let hole = hole.or_else(|| {
                 // The one that is gone; or else the one that ends too early. As it is named once
                 // the journals before it are removed: see `missing_before`.
@@ -228,7 +246,8 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
                 let path = if gone.exists() { before_path } else { gone };
                 gap.then_some(Hole { path, damaged_from: None, before, after: None })
             });
-            scan.holes.extend(hole.map(|hole| Hole { after: journal.first, ..hole }));
+            let after = journal.first.map(|first| first.row);
+            scan.holes.extend(hole.map(|hole| Hole { after, ..hole }));
         }
         scan.newest = journal.newest.or(scan.newest);
         let torn = journal.damaged && index == active;
@@ -264,7 +283,7 @@ pub(crate) fn cut(journal: &Path, whole_until: u64, kept_in: &Path) -> io::Resul
 
 #[derive(Debug)]
 struct Journal {
-    first: Option<CommitRow>,
+    first: Option<Commit>,
     newest: Option<CommitRow>,
     whole_until: u64,
     /// Of the last whole batch, or the one that was given.
@@ -285,7 +304,7 @@ fn read(path: &Path, seqno: Option<u64>) -> io::Result<Journal> {
             Ok(newest) => {
                 journal.seqno = input.seqno;
                 journal.first = journal.first.or(newest);
-                journal.newest = newest.or(journal.newest);
+                journal.newest = newest.map(|newest| newest.row).or(journal.newest);
                 journal.whole_until = input.at;
             }
             Err(Stop::End) => return Ok(journal),
@@ -368,7 +387,7 @@ impl<R: Read> Input<R> {
 }
 
 /// Reads one batch; gives the commit record in it, where there is one.
-fn batch<R: Read>(input: &mut Input<R>) -> Result<Option<CommitRow>, Stop> {
+fn batch<R: Read>(input: &mut Input<R>) -> Result<Option<Commit>, Stop> {
     batch_of(input, &mut |_, _| {})
 }
 
@@ -377,7 +396,7 @@ fn batch<R: Read>(input: &mut Input<R>) -> Result<Option<CommitRow>, Stop> {
 fn batch_of<R: Read>(
     input: &mut Input<R>,
     each: &mut dyn FnMut(&[u8], usize),
-) -> Result<Option<CommitRow>, Stop> {
+) -> Result<Option<Commit>, Stop> {
     if input.first_tag()? != START {
         return Err(Stop::Damaged);
     }
@@ -389,7 +408,7 @@ fn batch_of<R: Read>(
     }
     input.seqno = Some(seqno);
     let mut checksum = Xxh3::new();
-    let mut found = None;
+    let (mut commit, mut goes_on_behind) = (None, None);
     let mut bytes = Vec::new();
     for _ in 0..items {
         bytes.clear();
@@ -397,8 +416,12 @@ fn batch_of<R: Read>(
         bytes.push(tag);
         match tag {
             ITEM => {
-                let (value_at, commit) = item(input, &mut bytes)?;
-                found = commit.or(found);
+                let (value_at, ours) = item(input, &mut bytes)?;
+                match ours {
+                    Some(Ours::Commit(row)) => commit = Some(row),
+                    Some(Ours::GoesOnBehind(number)) => goes_on_behind = Some(number),
+                    None => {}
+                }
                 each(&bytes, value_at);
             }
             CLEAR => input.bytes(8, &mut bytes)?,
@@ -410,17 +433,19 @@ fn batch_of<R: Read>(
     let expected = u64::from_le_bytes(input.array()?);
     let trailer: [u8; 4] = input.array()?;
     let whole = tag == END && trailer == *TRAILER && checksum.digest() == expected;
-    if whole { Ok(found) } else { Err(Stop::Damaged) }
+    if whole { Ok(commit.map(|row| Commit { row, goes_on_behind })) } else { Err(Stop::Damaged) }
 }
 
 const HEAD_LEN: usize = 20;
 
-/// Reads one item behind its tag into `bytes`; gives where its value begins, and the commit record
-/// where it is one.
-fn item<R: Read>(
-    input: &mut Input<R>,
-    bytes: &mut Vec<u8>,
-) -> Result<(usize, Option<CommitRow>), Stop> {
+/// An item that tells of the journal itself.
+enum Ours {
+    Commit(CommitRow),
+    GoesOnBehind(u64),
+}
+
+/// Reads one item behind its tag into `bytes`; gives where its value begins, and what it tells.
+fn item<R: Read>(input: &mut Input<R>, bytes: &mut Vec<u8>) -> Result<(usize, Option<Ours>), Stop> {
     let head: [u8; HEAD_LEN] = input.array()?;
     bytes.extend_from_slice(&head);
     let key_len = usize::from(u16::from_le_bytes([head[10], head[11]]));
@@ -428,10 +453,23 @@ fn item<R: Read>(
     let key_at = bytes.len();
     input.bytes(key_len + stored_len, bytes)?;
     let (key, value) = bytes[key_at..].split_at(key_len);
-    // The commit record is far too short to be compressed.
-    let ours = key == COMMIT_KEY && head[1] != LZ4;
-    let commit = if ours { codec::decode(value).ok() } else { None };
-    Ok((key_at + key_len, commit))
+    let ours = match key {
+        // Both are far too short to be compressed.
+        _ if head[1] == LZ4 => None,
+        COMMIT_KEY => codec::decode(value).ok().map(Ours::Commit),
+        ACCEPTED_LOSS_KEY => accepted_behind(value).map(Ours::GoesOnBehind),
+        _ => None,
+    };
+    Ok((key_at + key_len, ours))
+}
+
+/// The number of the commit behind which a loss was accepted, by the row that says so; 0 where it
+/// does not say it, as in earlier versions.
+fn accepted_behind(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return Some(0);
+    }
+    codec::decode::<CommitRow>(value).ok().map(|row| row.number)
 }
 
 #[cfg(test)]

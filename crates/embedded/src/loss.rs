@@ -72,8 +72,7 @@ pub(crate) fn prepare(
     Ok(scan)
 }
 
-/// The last commit that the tables have; none where they cannot be read, or where numbers were
-/// stepped over because a loss was accepted.
+/// The last commit that the tables have; none where that is not known.
 fn written(store: &Path) -> Option<CommitRow> {
     raw::written_commit(store).ok().flatten()
 }
@@ -139,20 +138,21 @@ fn accept(
     Ok(())
 }
 
-/// The last commit on disk, which must be as new as the witness says. `scan` is of the journals
-/// that the store has just read: its own words on the last commit may have been written out before
-/// the rest.
+/// The last commit on disk, which must be as new as the witness says, and the one that numbers go
+/// on behind. `scan` is of the journals that the store has just read: its own words on the last
+/// commit may have been written out before the rest.
 pub(crate) fn last_commit(
     tables: &Tables,
     (directory, settings): (&Directory, &Settings),
     proof: Option<Proof>,
     scan: &Scan,
     recovery: &mut Recovery,
-) -> Result<CommitRow, OpenError> {
+) -> Result<(CommitRow, CommitRow), OpenError> {
     let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY).map_err(|error| {
         OpenError::Damaged { path: directory.path().to_owned(), detail: error.to_string() }
     })?;
-    let mut last = scan.reaches(row.unwrap_or_default());
+    let found = scan.reaches(row.unwrap_or_default());
+    let mut last = found;
     let Some(proof) = proof else {
         if last.number > 0 {
             recovery.notes.push(
@@ -161,7 +161,7 @@ pub(crate) fn last_commit(
                     .to_owned(),
             );
         }
-        return Ok(last);
+        return Ok((found, last));
     };
     if last.number < proof.commit {
         if !settings.accept_loss {
@@ -177,7 +177,7 @@ pub(crate) fn last_commit(
         last.number = proof.commit;
         last.accepted = proof.accepted;
     }
-    Ok(last)
+    Ok((found, last))
 }
 
 fn loss(directory: &Directory, found: CommitRow, proof: Proof, damaged: &str) -> OpenError {

@@ -27,6 +27,7 @@ use posthaste_ports::memory::NullSink;
 use posthaste_ports::{ArrivalSink, PortError};
 
 use crate::batch::Batch;
+use crate::codec::CommitRow;
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::identity::{self, EstablishError, Identity, StoreId};
@@ -206,12 +207,12 @@ fn open_locked(
         return Err(OpenError::HoldsEvents { path: directory.path().to_owned() });
     }
     let places = (&directory, &settings);
-    let last = loss::last_commit(&tables, places, proof, &scan, &mut recovery)?;
+    let (found, last) = loss::last_commit(&tables, places, proof, &scan, &mut recovery)?;
     let room = space.look().map_err(unusable(&dir))?;
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
     let mut writer = Writer::new(Arc::clone(&shared), last).map_err(unusable(&dir))?;
-    let identity = settle_in(&shared, &mut writer, purpose, &mut recovery)?;
+    let identity = settle_in(&shared, &mut writer, purpose, found, &mut recovery)?;
     // The store has synced what it recovered, so all of it can be witnessed: from the first moment
     // on, a missing witness means that somebody took it away.
     let proof = Proof { commit: last.number, accepted: last.accepted };
@@ -277,11 +278,12 @@ fn owes_events(tables: &Tables) -> bool {
 }
 
 /// The first commit of this life: whose directory it is, and what was in flight when the last
-/// process ended; then the registers go.
+/// process ended; then the registers go. `found` is the last commit that was there.
 fn settle_in(
     shared: &Shared,
     writer: &mut Writer,
     purpose: Purpose<'_>,
+    found: CommitRow,
     recovery: &mut Recovery,
 ) -> Result<Identity, OpenError> {
     let path = || shared.directory.path().to_owned();
@@ -298,7 +300,8 @@ fn settle_in(
     let mut batch = Batch::new(shared.tables.clone());
     if recovery.accepted_lost.is_some() {
         // The commit that goes on behind the loss: without one, the next start would refuse again.
-        batch.insert_key(Table::Meta, ACCEPTED_LOSS_KEY);
+        // It says behind which one, where it is the first of its journal.
+        batch.insert(Table::Meta, ACCEPTED_LOSS_KEY, &found);
         batch.needs_sync = true;
     }
     let (instance, counted) = match purpose {

@@ -247,7 +247,7 @@ fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
 }
 
 /// The last commit that the tables of the store in `store` have, 0 where they have none; nothing
-/// where a loss was accepted, behind which numbers have a gap.
+/// where an earlier version accepted a loss and did not note which: numbers have a gap there.
 pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> {
     let keyspaces = store.join("keyspaces");
     let names = names_in(&manifest::read(&keyspaces.join("0"))?, None);
@@ -257,7 +257,7 @@ pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> 
     let mut last = CommitRow::default();
     for (key, value) in Rows::new(&runs, &none, None) {
         match &*key {
-            ACCEPTED_LOSS_KEY => return Ok(None),
+            ACCEPTED_LOSS_KEY if value.is_empty() => return Ok(None),
             COMMIT_KEY => last = codec::decode(&value).unwrap_or_default(),
             _ => {}
         }

@@ -27,7 +27,8 @@ use crate::shared::Shared;
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
 /// The name of the row that says whose directory it is.
 pub(crate) const IDENTITY_KEY: &[u8] = b"identity";
-/// Written where an operator went on without what was lost.
+/// Written with the commit by which an operator went on without what was lost: the commit that was
+/// the last one then. (Empty in earlier versions.)
 pub(crate) const ACCEPTED_LOSS_KEY: &[u8] = b"accepted loss";
 /// The name of a row without meaning, behind all others of its table; see
 /// [`crate::batch::Batch::commit`].

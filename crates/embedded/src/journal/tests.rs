@@ -11,6 +11,11 @@ const BATCHES: u64 = 20;
 
 /// A store with [`BATCHES`] commits of several rows, closed.
 fn store() -> TempDir {
+    store_that_goes_on(0, b"")
+}
+
+/// As [`store`]; an operator goes on with that commit, as the bytes say it.
+fn store_that_goes_on(with: u64, said: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::builder(folder.path()).manual_journal_persist(true).open().unwrap();
     let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
@@ -23,6 +28,9 @@ fn store() -> TempDir {
         batch.insert(&rows, format!("zeros-{number}"), vec![0; 30_000]);
         batch.remove(&rows, format!("gone-{number}"));
         batch.remove_weak(&rows, format!("weak-{number}"));
+        if number == with {
+            batch.insert(&rows, ACCEPTED_LOSS_KEY, said);
+        }
         batch.insert(&rows, COMMIT_KEY, codec::encode(&commit));
         batch.commit().unwrap();
     }
@@ -190,6 +198,32 @@ fn a_sealed_journal_is_whole_or_has_a_hole() {
     damaged[ends[4] + 50] ^= 1;
     assert_eq!(look(&damaged, active), [(Some(ends[4] as u64), 5, Some(11))]);
     assert_eq!(look(&sealed[..ends[7]], active), [(None, 8, Some(11))]);
+}
+
+/// What an operator goes on without is no hole, where the commit that goes on is the first one of
+/// its journal; what is lost before it later on is one. An earlier version did not say behind which
+/// commit it goes on: there it cannot be told.
+#[test]
+fn an_accepted_loss_is_no_hole() {
+    let behind = CommitRow { number: 8, ..CommitRow::default() };
+    for (said, is_known) in [(codec::encode(&behind), true), (Vec::new(), false)] {
+        let store = store_that_goes_on(13, &said);
+        let path = journal(&store);
+        let bytes = fs::read(&path).unwrap();
+        let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+        fs::write(path.with_file_name("1.jnl"), &bytes[ends[11]..]).unwrap();
+        for (commits, is_hole) in [(8, false), (9, false), (7, is_known), (1, is_known)] {
+            fs::write(&path, &bytes[..ends[commits - 1]]).unwrap();
+            let scan = scan(store.path()).unwrap();
+            assert_eq!(scan.holes.len(), usize::from(is_hole), "{commits}: {:?}", scan.holes);
+        }
+        fs::remove_file(&path).unwrap();
+        let scan = scan(store.path()).unwrap();
+        for (written, is_hole) in [(8, false), (12, false), (20, false), (7, is_known)] {
+            let written = CommitRow { number: written, ..CommitRow::default() };
+            assert_eq!(scan.missing_before(written).is_some(), is_hole, "{}", written.number);
+        }
+    }
 }
 
 /// For random bytes in place of a journal: an answer, never a panic, never a huge allocation.

@@ -2,7 +2,7 @@
 //! once.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_embedded::{OpenError, Settings};
@@ -99,20 +99,45 @@ async fn a_missing_sealed_journal_is_refused() {
     home.open().0.close().await;
 }
 
-/// A loss is accepted once: the start after it needs no flag, though nothing happened in between.
+/// A loss is accepted once: the start after it needs no flag, though nothing happened in between,
+/// and wherever the commit stands that goes on behind it.
 #[tokio::test]
 async fn an_accepted_loss_is_lost_once() {
-    let (home, [_, _, last]) = sealed().await;
-    fs::remove_file(last).unwrap();
-    let error = home.open_with(home.settings(), Arc::new(NullSink)).unwrap_err();
-    assert!(matches!(error, OpenError::Loss { .. }), "{error}");
-    let (ledger, recovery) = home.open_with(accepting(&home), Arc::new(NullSink)).unwrap();
-    assert!(recovery.accepted_lost > Some(0), "{recovery:?}");
-    ledger.close().await;
-    drop(ledger);
-    let (ledger, recovery) = home.open();
-    assert_eq!((recovery.accepted_lost, recovery.notes), (None, Vec::new()));
-    ledger.close().await;
+    let damages: [fn(&Path); 5] = [
+        |last| fs::remove_file(last).unwrap(),
+        |last| fs::write(last, b"").unwrap(),
+        |last| {
+            let length = fs::metadata(last).unwrap().len();
+            fs::write(last, vec![0; usize::try_from(length).unwrap()]).unwrap();
+        },
+        |last| flip(last, 0),
+        |last| flip(last, 40),
+    ];
+    for (n, damage) in damages.into_iter().enumerate() {
+        let (home, [_, _, last]) = sealed().await;
+        damage(&last);
+        let error = home.open_with(home.settings(), Arc::new(NullSink)).unwrap_err();
+        assert!(matches!(error, OpenError::Loss { .. }), "{n}: {error}");
+        let (ledger, recovery) = home.open_with(accepting(&home), Arc::new(NullSink)).unwrap();
+        assert!(recovery.accepted_lost > Some(0), "{n}: {recovery:?}");
+        let kept = owed(&ledger).await;
+        ledger.close().await;
+        drop(ledger);
+        // With the flag still there it is not counted again.
+        for settings in [home.settings(), accepting(&home), home.settings()] {
+            let opened = home.open_with(settings, Arc::new(NullSink));
+            let (ledger, recovery) = opened.unwrap_or_else(|error| panic!("{n}: {error}"));
+            assert_eq!((recovery.accepted_lost, recovery.notes), (None, Vec::new()), "{n}");
+            assert_eq!(owed(&ledger).await, kept);
+            ledger.close().await;
+        }
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x40;
+    fs::write(path, bytes).unwrap();
 }
 
 /// The store is gone and its witness is not: refused, and no empty one takes its place.
