@@ -7,6 +7,7 @@ its ledger needs. The last one is the control: there the process has to end, wit
 import os
 import resource
 import socket
+from contextlib import closing
 from pathlib import Path
 
 from account import Account, judge
@@ -55,9 +56,8 @@ class Crowded:
     """What became of a daemon under a flood of connections."""
 
     def __init__(self, world, falls=False, **settings):
-        with Place() as place:
-            account = Account(pads=PADS)
-            sink = Sink(account)
+        account = Account(pads=PADS)
+        with Place() as place, closing(Sink(account)) as sink:
             home = Home(world.binary, place.path, **SETTINGS, **settings)
             self.daemon = home.start(descriptors=LIMIT)
             self.code, self.used = None, 0
@@ -69,7 +69,6 @@ class Crowded:
                 self.verdict = judge(account, self.daemon)
             finally:
                 self.daemon.end()
-                sink.close()
 
     def _flood(self, world, account, home, falls):
         daemon = self.daemon
@@ -77,13 +76,12 @@ class Crowded:
         poster = Poster(account, daemon.api, home.key, world.rng, singles=8, batchers=2, ahead_max=2_000)
         poster.start()
         eventually("events are delivered", lambda: account.counter("distinct") > 100)
-        flood = Flood(daemon.api, FLOOD)
-        if falls:
-            resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (open_descriptors(daemon), LIMIT))
-        most = account.accepted + 4_000
-        eventually("events are accepted", lambda: account.accepted > most or not daemon.alive())
-        self.used = open_descriptors(daemon) if daemon.alive() else LIMIT
-        flood.close()
+        with closing(Flood(daemon.api, FLOOD)):
+            if falls:
+                resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (open_descriptors(daemon), LIMIT))
+            most = account.accepted + 4_000
+            eventually("events are accepted", lambda: account.accepted > most or not daemon.alive())
+            self.used = open_descriptors(daemon) if daemon.alive() else LIMIT
         if daemon.alive():
             late = Poster(account, daemon.api, home.key, world.rng, singles=8, batchers=0, limit=50)
             late.start()

@@ -1,6 +1,7 @@
 """SIGKILL at random moments, again and again on one data directory (row 3)."""
 
 import time
+from contextlib import closing
 
 from account import Account, judge
 from machine import Ended, Home, Place, eventually, refused_for_loss
@@ -60,23 +61,19 @@ class Lives:
 
 def kill_loop(world, rounds, shim=None):
     """The verdict after so many lives, and what was seen."""
-    with Place() as place:
-        account = Account(size=world.size(400_000, 12_000_000))
-        sink = Sink(account)
-        try:
-            home = Home(world.binary, place.path, **SETTINGS)
-            lives = Lives(world, home, account, sink)
-            sink.answer(flaky=13)
-            for _ in range(rounds):
-                shims = shim(place, home) if shim else None
-                code = lives.one(shims)
-                if code != KILLED:
-                    raise AssertionError(f"the daemon ended by itself, with {code}")
-                if world.is_late():
-                    break
-            return final(home, account), lives
-        finally:
-            sink.close()
+    account = Account(size=world.size(400_000, 12_000_000))
+    with Place() as place, closing(Sink(account)) as sink:
+        home = Home(world.binary, place.path, **SETTINGS)
+        lives = Lives(world, home, account, sink)
+        sink.answer(flaky=13)
+        for _ in range(rounds):
+            shims = shim(place, home) if shim else None
+            code = lives.one(shims)
+            if code != KILLED:
+                raise AssertionError(f"the daemon ended by itself, with {code}")
+            if world.is_late():
+                break
+        return final(home, account), lives
 
 
 def final(home, account):

@@ -18,6 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests"))
 
+from support.children import goes_with_us  # noqa: E402
 from support.posthaste import Api, eventually, new_api_key  # noqa: E402
 
 # Long, because machines that test are slow and busy; nothing waits as long where all is well.
@@ -54,8 +55,13 @@ class Home:
 
     def start(self, *, shim=None, descriptors=None, ready=True, **settings):
         daemon = Daemon(self, shim, descriptors, settings)
-        if ready:
-            daemon.wait_ready()
+        try:
+            if ready:
+                daemon.wait_ready()
+        except BaseException:
+            # Nobody else knows it.
+            daemon.end()
+            raise
         return daemon
 
     def tenant(self, daemon, target):
@@ -70,10 +76,13 @@ class Home:
 class Daemon:
     """One life of `posthaste serve`."""
 
+    # Those that nobody has seen the end of.
+    living = set()
+
     def __init__(self, home, shim, descriptors, settings):
         self.home, self.lines, self.ended = home, [], None
         self.api = self.admin = None
-        self._announced = threading.Event()
+        self._announced, self._heard = threading.Event(), threading.Condition()
         command = [home.binary, "serve", "--data-dir", home.data]
         named = {name.replace("__", ".").replace("_", "-"): value for name, value in settings.items()}
         for name, value in {**home.settings, **named}.items():
@@ -83,9 +92,11 @@ class Daemon:
         if shim is not None:
             environment |= shim.environment
 
-        def limit():
-            # Both limits: the daemon raises the one to the other.
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        def prepare():
+            goes_with_us()
+            if descriptors:
+                # Both limits: the daemon raises the one to the other.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         self.started = time.monotonic()
         self.process = subprocess.Popen(
@@ -96,21 +107,26 @@ class Daemon:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=limit if descriptors else None,
+            preexec_fn=prepare,
         )
+        self.living.add(self)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self):
         # Addresses are printed as `  api    http://127.0.0.1:8080`.
         for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
+            with self._heard:
+                self.lines.append(line.rstrip("\n"))
+                self._heard.notify_all()
             words = line.split()
             if len(words) == 2 and words[0] in ("api", "admin") and words[1].startswith("http://"):
                 setattr(self, words[0], words[1].removeprefix("http://").rstrip("/"))
                 if self.api and self.admin:
                     self._announced.set()
-        self.ended = time.monotonic()
+        with self._heard:
+            self.ended = time.monotonic()
+            self._heard.notify_all()
         self._announced.set()
 
     def wait_announced(self):
@@ -129,6 +145,19 @@ class Daemon:
                 raise AssertionError("not ready:\n" + self.printed())
             time.sleep(0.005)
         return time.monotonic() - self.started
+
+    def wait_line(self, pattern, until_s):
+        """Waits until it has printed such a line, has ended, or it is so late by time.monotonic(). Whether it has printed
+        one."""
+        said = lambda: any(pattern.search(line) for line in self.lines)  # noqa: E731
+        with self._heard:
+            self._heard.wait_for(lambda: self.ended or said(), max(0.0, until_s - time.monotonic()))
+            return said()
+
+    def wait_ended(self, until_s):
+        """Waits until it has ended, or it is so late."""
+        with self._heard:
+            self._heard.wait_for(lambda: self.ended, max(0.0, until_s - time.monotonic()))
 
     def readiness(self):
         try:
@@ -192,6 +221,7 @@ class Daemon:
     def wait(self, patience_s=PATIENCE_S):
         """Its exit code; all that it has printed is there then."""
         code = self.process.wait(patience_s)
+        self.living.discard(self)
         self.reader.join(patience_s)
         self.process.stdout.close()
         return code
@@ -202,6 +232,14 @@ class Daemon:
             self.process.kill()
         if not self.process.stdout.closed:
             self.wait()
+
+    @classmethod
+    def end_all(cls):
+        """Ends those that are left; how many there were."""
+        left = list(cls.living)
+        for daemon in left:
+            daemon.end()
+        return len(left)
 
     def printed(self):
         return "\n".join(self.lines[-30:])

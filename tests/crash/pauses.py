@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import closing
 
 from account import Account, judge
 from machine import Ended, Home, Place, eventually, refused_for_loss
@@ -51,9 +52,8 @@ class Finals:
 
 def pause_loop(world, rounds, lie=False):
     """The verdict, the finals that changed, how many there were, and the rounds."""
-    with Place() as place:
-        account = Account(size=world.size(200_000, 4_000_000))
-        sink = Sink(account)
+    account = Account(size=world.size(200_000, 4_000_000))
+    with Place() as place, closing(Sink(account)) as sink:
         sink.answer(delay_s=0.02)
         home = Home(world.binary, place.path, **SETTINGS)
         shim = Shim(world.shim, place.path / "told", home.data, "lie", match=".jnl") if lie else None
@@ -83,7 +83,6 @@ def pause_loop(world, rounds, lie=False):
             return verdict, finals.changed(daemon), len(finals.known), done
         finally:
             daemon.end()
-            sink.close()
 
 
 def prove(world):

@@ -8,6 +8,7 @@ machine without power answers nobody, so what was answered while the power went 
 """
 
 import time
+from contextlib import closing
 
 from account import Account, judge
 from machine import Ended, Ext4, Home, Place, refused_for_loss
@@ -70,18 +71,14 @@ class Cuts:
 
 
 def cut_loop(world, rounds, shim=None):
-    with Place() as place:
-        account = Account(size=world.size(400_000, 6_000_000))
-        sink = Sink(account)
-        try:
-            cuts, tried = Cuts(world, place, account, sink), 0
-            while tried < rounds and not (tried and world.is_late()):
-                cuts.one(shim(place, cuts.home) if shim else None)
-                tried += 1
-            world.say(f"{cuts.cut_answers} answers while the power went do not count")
-            return cuts.judge(), tried
-        finally:
-            sink.close()
+    account = Account(size=world.size(400_000, 6_000_000))
+    with Place() as place, closing(Sink(account)) as sink:
+        cuts, tried = Cuts(world, place, account, sink), 0
+        while tried < rounds and not (tried and world.is_late()):
+            cuts.one(shim(place, cuts.home) if shim else None)
+            tried += 1
+        world.say(f"{cuts.cut_answers} answers while the power went do not count")
+        return cuts.judge(), tried
 
 
 def prove(world):

@@ -135,6 +135,9 @@ def main():
                 failed.append(name)
             else:
                 world.say(f"held, {time.monotonic() - world.began:.1f} s")
+            finally:
+                if left := machine.Daemon.end_all():
+                    world.say(f"{left} daemons were left, and are ended now")
     print(f"crash: {world.events} events accepted, {world.lost} lost", flush=True)
     if failed:
         print(f"crash: FAILED: {', '.join(failed)}; again with --seed {options.seed}")

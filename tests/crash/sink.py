@@ -11,6 +11,8 @@ import struct
 import time
 from collections import deque
 
+from support.children import goes_with_us
+
 from account import COUNTERS, ID_LENGTH, body_of, number_of
 
 ANSWERS = {
@@ -187,5 +189,7 @@ def _send(connection, answer):
 
 
 def _serve(listener, pipe, account):
+    # However the test ends; but Ctrl-C is for the test, which asks for the account before it ends us.
+    goes_with_us()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Server(listener, pipe, account).run()

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import closing
 
 from account import Account, judge
 from machine import Home, Place
@@ -17,9 +18,8 @@ STOPPED, KILLED = 0, -9
 
 def stop_loop(world, rounds, how):
     """Stops it so often, with a start after each stop. The verdict, the slowest stop, and how many there were."""
-    with Place() as place:
-        account = Account(size=world.size(200_000, 2_000_000))
-        sink = Sink(account)
+    account = Account(size=world.size(200_000, 2_000_000))
+    with Place() as place, closing(Sink(account)) as sink:
         sink.answer(delay_s=ANSWER_S)
         home = Home(world.binary, place.path)
         slowest, done = 0.0, 0
@@ -48,7 +48,6 @@ def stop_loop(world, rounds, how):
             return judge(account, daemon), slowest, done
         finally:
             daemon.end()
-            sink.close()
 
 
 def prove(world):

@@ -23,10 +23,12 @@ import tempfile
 import threading
 import time
 from collections import namedtuple
+from contextlib import ExitStack
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/support"))
+from children import goes_with_us  # noqa: E402
 from namespace import bring_loopback_up, enter_namespace  # noqa: E402
 
 # A release build that is not there yet may be part of it.
@@ -39,7 +41,10 @@ API_KEY = re.compile(r"\bphk_[A-Za-z0-9]{49}\b")
 DIRECTIVE = re.compile(r"<!-- test: (\w+) ?(.*?) -->")
 
 # What a command of ours never waits for.
-QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+QUIET = {
+    "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True,
+    "preexec_fn": goes_with_us,
+}  # fmt: skip
 
 Block = namedtuple("Block", "line does what text")
 
@@ -72,8 +77,8 @@ class Shell:
 
     def __init__(self, environment):
         command = ["bash", "--noprofile", "--norc"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(command, cwd=TOP, env=environment, text=True, **pipes)
+        pipes = {**QUIET, "stdin": subprocess.PIPE}
+        self.process = subprocess.Popen(command, cwd=TOP, env=environment, **pipes)
         self._send("set -uo pipefail -E; trap 'failed=$?' ERR")
 
     def _send(self, line):
@@ -196,8 +201,12 @@ class Reader:
         server.wait_for(r"\bapi\s+http://")
 
     def close(self):
-        statuses = [server.interrupt() for server in self.servers]
-        self.shell.close()
+        statuses = []
+        # Each of them, whatever becomes of the others.
+        with ExitStack() as ends:
+            ends.callback(self.shell.close)
+            for server in self.servers:
+                ends.callback(lambda server=server: statuses.append(server.interrupt()))
         if any(statuses):
             raise Failure(f"a server ended with {statuses}")
 

@@ -9,8 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import sys
 import threading
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from children import goes_with_us  # noqa: E402
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -61,6 +67,7 @@ class Browser:
             reads, writes = os.dup(to_browser), os.dup(from_browser)
             os.dup2(reads, 3)
             os.dup2(writes, 4)
+            goes_with_us()
 
         command = [self.path, *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"]
         self.process = subprocess.Popen(

@@ -10,6 +10,7 @@ import queue
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from children import goes_with_us  # noqa: E402
+
 PAYLOADS = TOP / "testdata/payloads/github-sample.ndjson"
 
 # How long anything may take before a test gives up, in seconds; long, because CI machines are slow and busy.
@@ -117,6 +122,7 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=goes_with_us,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
