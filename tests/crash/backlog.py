@@ -29,98 +29,101 @@ class Pile:
     def __init__(self, world, place, events, pads, **settings):
         self.world, self.account = world, Account(size=events + 10_000, pads=pads)
         self.sink, self.events = Sink(self.account), events
-        self.home = Home(world.binary, place.path, **settings)
-        self.daemon = self.home.start()
-        self.home.tenant(self.daemon, self.sink.url())
+        self.home, self.daemon = Home(world.binary, place.path, **settings), None
+
+    def __enter__(self):
+        try:
+            self.daemon = self.home.start()
+            self.home.tenant(self.daemon, self.sink.url())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.daemon:
+            self.daemon.end()
+        self.sink.close()
 
     def post(self, count, **how):
         spread = {"singles": 0, "batchers": 6, "batch": BATCH, **how}
         place = (self.account, self.daemon.api, self.home.key, self.world.rng)
         poster = Poster(*place, limit=count, keyed=False, **spread)
+        before = self.account.accepted
         poster.start()
         self.world.check(poster.wait(1800), "the backlog could not be made")
         self.world.check(self.daemon.alive(), f"the daemon has ended:\n{self.daemon.printed()}")
-
-    def close(self):
-        self.daemon.end()
-        self.sink.close()
+        # What was refused, or broke off, does not wait.
+        accepted = self.account.accepted - before
+        self.world.check(accepted == count, f"{accepted} of {count} events were accepted: {poster.statuses}")
 
 
 def peak(world, events, deliver=True, **settings):
     """The most memory that this backlog took, while it grew and, where that is asked for, while it was delivered after
     a start; the verdict then."""
-    with Place() as place:
-        pile = Pile(world, place, events, PADS, **settings)
-        try:
-            pile.home.pause(pile.daemon, True)
-            pile.post(events)
-            memory = pile.daemon.memory()
-            if not deliver:
-                return memory, None
-            pile.daemon.kill()
-            pile.daemon = pile.home.start()
-            pile.home.pause(pile.daemon, False)
-            verdict = judge(pile.account, pile.daemon)
-            return max(memory, pile.daemon.memory()), verdict
-        finally:
-            pile.close()
+    with Place() as place, Pile(world, place, events, PADS, **settings) as pile:
+        pile.home.pause(pile.daemon, True)
+        pile.post(events)
+        memory = pile.daemon.memory()
+        if not deliver:
+            return memory, None
+        pile.daemon.kill()
+        pile.daemon = pile.home.start()
+        pile.home.pause(pile.daemon, False)
+        verdict = judge(pile.account, pile.daemon)
+        return max(memory, pile.daemon.memory()), verdict
 
 
 def prove_memory(world):
     events = world.rounds(SHORT_EVENTS, 1_000_000)
     most, verdict = peak(world, events)
     memory_max = MEMORY_MAX if world.long else SHORT_MEMORY_MAX
-    world.say(f"{most / MIB:.0f} MiB at most with {events} events of 4 kB that wait; {verdict}")
+    world.say(f"{most / MIB:.0f} MiB at most with {verdict.accepted} events of 4 kB that wait; {verdict}")
     world.check(verdict.held and not verdict.owed, f"{verdict}")
     world.check(most <= memory_max, f"{most / MIB:.0f} MiB are more than {memory_max / MIB:.0f}")
     world.count(verdict)
     unbound, _ = peak(world, SHORT_EVENTS, deliver=False, **UNBOUND)
     world.check(unbound > memory_max, f"without bounds no more than {unbound / MIB:.0f} MiB: this cannot fail")
-    note = f"{most / MIB:.0f} MiB with {events} events that wait"
-    world.proof(21, events, events, f"the same without bounds: caught, {unbound / MIB:.0f} MiB", note)
-
+    tried, note = verdict.accepted, f"{most / MIB:.0f} MiB with {verdict.accepted} events that wait"
+    world.proof(21, tried, tried - len(verdict.lost), f"the same without bounds: caught, {unbound / MIB:.0f} MiB", note)
 
 def recovery(world, events, lie=False, **settings):
     """Killed with a backlog, a tenth of it timers. How long after the start it was ready, and how long until the first
-    delivery, in seconds; how many waited; the verdict, or none where it is not asked for."""
+    delivery, in seconds; the verdict."""
     timers = events // 10
-    with Place() as place:
-        # A failure is final for an hour, so that those that have failed wait as timers.
-        held = {"retry__delays": "1h", "isolation__breaker_failures": "0"}
-        pile = Pile(world, place, events + 1, SHORT_PADS, **held, **settings)
+    # A failure is final for an hour, so that those that have failed wait as timers.
+    held = {"retry__delays": "1h", "isolation__breaker_failures": "0"}
+    with Place() as place, Pile(world, place, events + 1, SHORT_PADS, **held, **settings) as pile:
         account, sink = pile.account, pile.sink
-        try:
-            sink.answer(status=503)
-            pile.post(timers)
-            eventually("all of the first have failed", lambda: account.counter("failed") >= timers, 600)
-            pile.home.pause(pile.daemon, True)
-            if lie:
-                pile.daemon.kill()
-                shim = Shim(world.shim, place.path / "told", pile.home.data, "lie", match=".jnl")
-                pile.daemon = pile.home.start(shim=shim)
-                shim.arm()
-            pile.post(events - timers)
-            sink.answer()
-            pile.home.pause(pile.daemon, False)
+        sink.answer(status=503)
+        pile.post(timers)
+        eventually("all of the first have failed", lambda: account.counter("failed") >= timers, 600)
+        pile.home.pause(pile.daemon, True)
+        if lie:
             pile.daemon.kill()
-            account.forget_first()
-            pile.daemon = pile.home.start(ready=False)
-            ready = pile.daemon.wait_ready()
-            if lie:
-                return ready, 0.0, 0, judge(account, pile.daemon, patience_s=0.0)
-            eventually("a first delivery", account.first_at)
-            first = account.first_at() - pile.daemon.started
-            eventually("what had not failed is delivered", lambda: account.counter("distinct") >= events - timers, 1200)
-            # What is owed is what waits for an hour.
-            return ready, first, events, judge(account, pile.daemon, patience_s=0.0)
-        finally:
-            pile.close()
+            shim = Shim(world.shim, place.path / "told", pile.home.data, "lie", match=".jnl")
+            pile.daemon = pile.home.start(shim=shim)
+            shim.arm()
+        pile.post(events - timers)
+        sink.answer()
+        pile.home.pause(pile.daemon, False)
+        pile.daemon.kill()
+        account.forget_first()
+        pile.daemon = pile.home.start(ready=False)
+        ready = pile.daemon.wait_ready()
+        if lie:
+            return ready, 0.0, judge(account, pile.daemon, patience_s=0.0)
+        eventually("a first delivery", account.first_at)
+        first = account.first_at() - pile.daemon.started
+        eventually("what had not failed is delivered", lambda: account.counter("distinct") >= events - timers, 1200)
+        # What is owed is what waits for an hour.
+        return ready, first, judge(account, pile.daemon, patience_s=0.0)
 
 
 def lie_control(world):
     """How the lies of a disk were found out."""
     try:
-        _, _, _, wrong = recovery(world, 2_000, lie=True)
+        _, _, wrong = recovery(world, 2_000, lie=True)
     except Ended as error:
         return refused_for_loss(world, error)
     world.check(not wrong.held, f"a disk that drops writes was not caught: {wrong}")
@@ -129,16 +132,16 @@ def lie_control(world):
 
 def prove_recovery(world):
     events = world.rounds(20_000, 1_000_000)
-    ready, first, waiting, verdict = recovery(world, events)
+    ready, first, verdict = recovery(world, events)
     times = f"ready after {ready * 1000:.0f} ms, first delivery after {first * 1000:.0f} ms"
-    world.say(f"{times}, with {waiting} that wait; {verdict}")
+    world.say(f"{times}, with {verdict.accepted} that wait; {verdict}")
     world.check(verdict.held and verdict.owed <= events // 10, f"{verdict}")
     world.count(verdict)
     if not world.long:
         control = f"a disk that says yes and drops writes: caught, {lie_control(world)}"
     else:
         world.check(ready <= READY_S_MAX, f"ready after {ready:.2f} s")
-        slow, _, _, _ = recovery(world, events, **UNBOUND)
+        slow, _, _ = recovery(world, events, **UNBOUND)
         world.check(slow > READY_S_MAX, f"with journals of any length it is ready after {slow:.2f} s as well")
         control = f"journals of any length: caught, ready after {slow * 1000:.0f} ms"
-    world.proof(3, waiting, waiting, control, times)
+    world.proof(3, verdict.accepted, verdict.accepted - len(verdict.lost), control, times)

@@ -39,7 +39,7 @@ def loadgen(world):
 
 
 def run(world, place, name, seconds, every, environment=()):
-    """A run's exit code, what it printed, and its account (none where it has none)."""
+    """A run's exit code, what it printed, its account (none where it has none), and how often it really killed."""
     scenario, out = place.path / f"{name}.toml", place.path / name
     # The first ones while little is on the disk, and none at the very end.
     moments = range(every, seconds - 1, every)
@@ -52,8 +52,8 @@ def run(world, place, name, seconds, every, environment=()):
     ours = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
     done = subprocess.run(command, env={**ours, **dict(environment)}, capture_output=True, text=True)
     summary = Path(out) / "summary.json"
-    account = json.loads(summary.read_text())["account"] if summary.is_file() else None
-    return done.returncode, done.stdout + done.stderr, account, len(moments)
+    said = json.loads(summary.read_text()) if summary.is_file() else {"account": None, "chaos": []}
+    return done.returncode, done.stdout + done.stderr, said["account"], len(said["chaos"])
 
 
 def prove(world):
@@ -64,6 +64,7 @@ def prove(world):
         code, printed, account, kills = run(world, place, "held", int(60 * minutes), KILL_EVERY_S)
         world.check(code == 0 and account, f"the load generator says {code}:\n{printed[-3000:]}")
         world.check(not any(account[name] for name in WRONG), f"{account}")
+        world.check(kills > 0, "nothing was killed")
         world.events += account["accepted"]
         world.say(", ".join(f"{count} {name}" for name, count in account.items()))
         # Journals are dropped from the five-thousandth call on, in every life.
