@@ -7,6 +7,7 @@ see coming: there the process may end, and must start and deliver on a disk that
 
 import os
 import time
+from contextlib import closing
 
 from account import Account, judge
 from machine import PATIENCE_S, Ended, Home, Place, eventually, small_disk
@@ -28,6 +29,7 @@ RATE = 500
 BELOW_FLOOR, SLOWLY, AT_ONCE = 100, 4, 0
 STEP, STEP_S = 4 << 20, 0.03
 FAULT = 70
+REFUSED = "events are refused with 507"
 
 
 class Full:
@@ -37,10 +39,20 @@ class Full:
         self.world, self.disk, self.sink, self.account = world, disk, sink, account
         self.home = Home(world.binary, disk.path, **SETTINGS, **settings)
         self.filler, self.ballast = disk.path / "filler", self.home.data / "ballast"
-        self.daemon = self.home.start()
-        self.home.tenant(self.daemon, sink.url())
-        self.poster = self.not_held = None
+        self.daemon = self.poster = self.not_held = None
         self.patience_s = patience_s
+
+    def __enter__(self):
+        try:
+            self.daemon = self.home.start()
+            self.home.tenant(self.daemon, self.sink.url())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def post(self):
         self.poster = Poster(
@@ -84,7 +96,7 @@ class Full:
         eventually("events are accepted", lambda: account.accepted > target or not self.daemon.alive())
         self.fill(left_mib, slowly)
         refused = lambda: self.refused() > before or not self.daemon.alive()  # noqa: E731
-        eventually("events are refused with 507", refused, self.patience_s)
+        eventually(REFUSED, refused, self.patience_s)
         if left_mib == AT_ONCE and not self.daemon.alive():
             check(self.daemon.wait() == FAULT, f"the daemon ended otherwise:\n{self.daemon.printed()}")
             self.start_on_full()
@@ -122,9 +134,12 @@ class Full:
         return took
 
     def close(self):
-        if self.poster and self.poster.is_alive():
-            self.poster.stop()
-        self.daemon.end()
+        try:
+            if self.poster and self.poster.is_alive():
+                self.poster.stop()
+        finally:
+            if self.daemon:
+                self.daemon.end()
 
 
 def run(world, settings, patience_s=PATIENCE_S):
@@ -133,11 +148,8 @@ def run(world, settings, patience_s=PATIENCE_S):
         disk = small_disk(place, MIB)
         if disk is None:
             world.skip("no small file system can be mounted here (it takes root)")
-        account = Account()
-        sink = Sink(account)
-        full, why, took = None, None, []
-        try:
-            full = Full(world, disk, sink, account, settings, patience_s)
+        account, why, took = Account(), None, []
+        with closing(Sink(account)) as sink, Full(world, disk, sink, account, settings, patience_s) as full:
             try:
                 took = [
                     full.fill_and_free(BELOW_FLOOR),
@@ -151,10 +163,6 @@ def run(world, settings, patience_s=PATIENCE_S):
             full.close()
             full.daemon = full.home.start()
             return judge(account, full.daemon), took, why, full.not_held
-        finally:
-            if full:
-                full.close()
-            sink.close()
 
 
 def prove(world):
@@ -167,6 +175,8 @@ def prove(world):
     world.count(verdict)
     bare, _, why, _ = run(world, BARE, patience_s=2.0)
     world.check(why is not None, "without floor and ballast all went as well: the disk was not full")
+    # For this reason and no other: nobody is refused, on a disk that would have refused.
+    world.check(REFUSED in why, f"without floor and ballast it is not that nobody is refused: {why}")
     world.check(bare.held, f"without floor and ballast: {bare}")
     caught = f"the same without floor and ballast: caught ({why.splitlines()[0]})"
     world.check(not not_held, not_held)
