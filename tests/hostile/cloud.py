@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from canaries import LOUDEST, Told, files, forms
-from common import DEBUG_BINARY, HERE, LONG, SKIPPED, Proof, eventually, must, note, run
+from common import DEBUG_BINARY, HERE, LONG, SKIPPED, Proof, eventually, must, note, run, skip
 from posthaste import Api, Sink
 from tenants import DESTRUCTIVE, READING, Caller, Scene, control_of_matrix, matrix
 
@@ -176,7 +176,7 @@ def revoke(place, acme, proof):
 def main(binary):
     missing = [name for name in NEEDED if not (FOLDER / name).exists()]
     if missing or not botocore:
-        print(f"skipped: not here: {', '.join(missing) or 'botocore'}")
+        skip(f"not here: {', '.join(missing) or 'botocore'}")
         sys.exit(SKIPPED)
     marks = {
         kind: f"cnry-{kind}-{secrets.token_hex(9)}" for kind in ("payload", "path", "query", "secret", "header", "aws")

@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "support"))
+from children import goes_with_us  # noqa: E402
 from posthaste import PATIENCE_S, Api, eventually, new_api_key  # noqa: E402
 
 LONG = os.environ.get("PROVE_LONG") == "1"
@@ -67,6 +68,11 @@ def note(text):
     print(f"  {text}", flush=True)
 
 
+def skip(why):
+    """Says what this machine does not let us try, in the words that scripts/prove looks for."""
+    print(f"{Path(sys.argv[0]).stem}: SKIPPED: {why}", flush=True)
+
+
 def must(holds, what):
     """For controls: a proof that cannot fail proves nothing."""
     if not holds:
@@ -109,11 +115,25 @@ class Instance:
             command += ["--set", f"{key}={value}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=goes_with_us,
         )
         addresses = queue.SimpleQueue()
         self.reader = threading.Thread(target=self._read, args=(addresses,), daemon=True)
         self.reader.start()
+        try:
+            self._wait_ready(addresses)
+        except BaseException:
+            # Nobody else ends it.
+            self.kill()
+            raise
+        return self
+
+    def _wait_ready(self, addresses):
         found = {}
         while not {"api", "admin"} <= found.keys():
             name, address = addresses.get(timeout=PATIENCE_S)
@@ -122,7 +142,6 @@ class Instance:
             found[name] = address
         self.api, self.admin = found["api"], found["admin"]
         eventually("ready", lambda: Api(self.admin).request("GET", "/readyz").status == 200)
-        return self
 
     def _read(self, addresses):
         # Addresses are printed as `  api    http://127.0.0.1:8080`.

@@ -20,8 +20,9 @@ from pathlib import Path
 import behaviours
 import certificates
 from common import (
-    LONG, Instance, Proof, eventually, home, list_all, many_files, must, note, percentile, post_batch, run,
+    LONG, Instance, Proof, eventually, home, list_all, many_files, must, note, percentile, post_batch, run, skip,
 )  # fmt: skip
+from children import goes_with_us
 
 # CI; long.
 CONNECTIONS = 200 if LONG else 3
@@ -67,6 +68,7 @@ class Hostile:
         self.process.join()
 
     def _serve(self):
+        goes_with_us()
         many_files()
         asyncio.run(self._serve_all())
 
@@ -224,7 +226,7 @@ def cases_of(stack, folder):
         groups.append(certificates.behaviours(authority))
         roots["delivery.extra-root-certificates"] = authority.certificate
     else:
-        note("skipped: openssl is not here: endpoints with TLS are not tried")
+        skip("openssl is not here: endpoints with TLS are not tried")
     found = []
     for group in groups:
         hostile = stack.enter_context(Hostile(group))
@@ -260,12 +262,13 @@ def attempts_of(tenant, ids):
         yield from tenant["client"].json("GET", f"/v1/events/{id}")["event"]["attempt_log"]
 
 
-def control(binary, folder, url):
+def control(stack, binary, folder, url):
     """A process whose deadline is too long, and that is given more to hold than it may grow by: the same questions find
     both. Runs beside the main part; gives what to ask at the end."""
     late = {**SETTINGS, "delivery.attempt-timeout": f"{int((ATTEMPT_S + LATE_S + 2) * 1000)}ms"}
     instance = Instance(binary, folder, **late)
     instance.start()
+    stack.callback(lambda: instance.lives() and instance.kill())
     tenant = instance.tenant("control", url)
     before = instance.rss_kib()
     instance.forget_peak()
@@ -310,7 +313,7 @@ def main(binary):
         daemon.forget_peak()
 
         url = next(url for name, _, url in cases if name == "never-answers")
-        ask_control = control(binary, Path(stack.enter_context(home())), url)
+        ask_control = control(stack, binary, Path(stack.enter_context(home())), url)
 
         load = Load(good, quiet)
         with ThreadPoolExecutor(1) as pool:

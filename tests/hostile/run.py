@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from common import DEBUG_BINARY, HERE, SKIPPED
+from children import goes_with_us
 
 ALL = ("endpoints", "callers", "tenants", "canaries", "signatures", "poison", "cloud")
 
@@ -18,7 +19,8 @@ def main():
     failed = []
     for name in sys.argv[2:] or ALL:
         print(f"hostile: {name}", flush=True)
-        if subprocess.run([sys.executable, HERE / f"{name}.py", binary]).returncode not in (0, SKIPPED):
+        command = [sys.executable, HERE / f"{name}.py", binary]
+        if subprocess.run(command, preexec_fn=goes_with_us).returncode not in (0, SKIPPED):
             failed.append(name)
     if failed:
         sys.exit(f"hostile: not held: {', '.join(failed)}")

@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import ExitStack
 
-from common import LONG, Instance, Proof, eventually, home, must, note, place, raw, run, statuses
+from common import LONG, Instance, Proof, eventually, home, must, note, place, raw, run, skip, statuses
 from posthaste import Sink
 
 try:
@@ -357,7 +357,7 @@ def rotations(stack, binary, scene, proof):
 
 def main(binary):
     if not stripe:
-        note("skipped: Stripe's and Standard Webhooks' libraries are not here: their rules in our own words instead")
+        skip("Stripe's and Standard Webhooks' libraries are not here: their rules in our own words instead")
     safe, rotated = Proof(22), Proof(23)
     with ExitStack() as stack:
         sink = stack.enter_context(Sink())
