@@ -13,11 +13,13 @@ from contextlib import ExitStack
 from socket import create_server
 
 from common import LONG, Instance, Proof, eventually, home, list_all, must, note, percentile, post_batch, quiet, run
-from posthaste import Sink
+from posthaste import PATIENCE_S, Sink
 
 ROUNDS = 30 if LONG else 2
 OTHERS = 20
 CRASHES = 3
+# How long the control waits for an event that is held back.
+HELD_BACK_S = 2.0
 LATE_S = 5.0
 # CI machines are busy, and a debug build opens its store more slowly.
 LATE_MAX_S = LATE_S if LONG else 30.0
@@ -70,9 +72,13 @@ def one(tenant, body=b"{}"):
     return tenant["client"].json("POST", "/v1/events", body, expect=201)["event_id"]
 
 
-def again(daemon, tenants):
-    """Kills and starts it; the tenants' clients go to where it listens now."""
+def again(daemon, tenants, forget=False):
+    """Kills and starts it; the tenants' clients go to where it listens now. `forget`: without its registers of what was in
+    flight, which is all that it knows a poison event by."""
     daemon.kill()
+    if forget:
+        for register in (daemon.home / "data").glob("attempts-*"):
+            register.unlink()
     daemon.start()
     for tenant in tenants:
         tenant["client"].address = daemon.api
@@ -82,7 +88,15 @@ def status(tenant, event):
     return tenant["client"].json("GET", f"/v1/events/{event}")["event"]["status"]
 
 
-def crashes(daemon, sink, number, proof, late):
+def arrive(sink, events, proof, patience_s=PATIENCE_S):
+    """Waits until all of them have arrived."""
+    arrived = lambda: sum(bool(sink.of(event)) for event in events)  # noqa: E731
+    end = time.monotonic() + patience_s
+    eventually("all arrive, or it is too late", lambda: arrived() == len(events) or time.monotonic() > end, patience_s + 1)
+    proof.count(len(events), arrived(), "other events arrive")
+
+
+def crashes(daemon, sink, number, proof, late, forget=False):
     """One poison event, one that is in flight at one crash fewer, and twenty others a crash."""
     with Silent(10**9) as never, Silent(CRASHES - 1) as at_last:
         poisonous, lucky = daemon.tenant(f"poison-{number}", never.url), daemon.tenant(f"lucky-{number}", at_last.url)
@@ -96,16 +110,16 @@ def crashes(daemon, sink, number, proof, late):
             if crash == CRASHES:
                 eventually("it was answered at last", lambda: status(lucky, delivered) == "DELIVERED")
             killed = time.monotonic()
-            again(daemon, everybody)
-            eventually("all others arrive", lambda: all(sink.of(event) for event in posted[-OTHERS:]))
+            again(daemon, everybody, forget)
+            arrive(sink, posted[-OTHERS:], proof)
             late.append(time.monotonic() - killed)
-        eventually("it is put aside", lambda: status(poisonous, poison) == "DLQ")
+        tried_again = lambda: never.attempts(poison) > CRASHES  # noqa: E731
+        eventually("it is put aside, or tried again", lambda: status(poisonous, poison) == "DLQ" or tried_again())
         letters = poisonous["client"].json("GET", "/v1/admin/dlq/messages")["messages"]
         proof.equal([letter["attributes"]["cause"] for letter in letters], ["poison"], "why it is dead")
         proof.equal(never.attempts(poison), CRASHES, "attempts at the poison event")
         found = status(lucky, delivered)
         proof.equal(found, "DELIVERED", "what was in flight at two crashes")
-        proof.count(len(posted), sum(bool(sink.of(event)) for event in posted), "other events arrive")
         # With the process alive, nobody waits for what is put aside.
         proof.equal(len(eventually("another one", lambda: sink.of(one(others[0])) or None)) >= 1, True, "it goes on")
 
@@ -134,7 +148,21 @@ def odd(daemon, sink, proof):
 
 
 def control(daemon, sink):
-    """What is in flight at fewer crashes is no poison, and an event that never arrives is noticed."""
+    """The same questions of a process that forgets at each crash what was in flight, and of an event that is held back:
+    they find both."""
+    wrong = Proof("control")
+    crashes(daemon, sink, "forgotten", wrong, [], forget=True)
+    asked = ("why it is dead", "attempts at the poison event")
+    found = [fault for fault in wrong.faults if fault.startswith(asked)]
+    must(len(found) == len(wrong.faults) == 2, f"a poison event that is tried again is not noticed: {wrong.faults}")
+    held = daemon.tenant("held", sink.url("/held"), delivery={"paused": True})
+    wrong = Proof("control")
+    arrive(sink, [one(held)], wrong, HELD_BACK_S)
+    must(wrong.tried == 1 and wrong.held == 0, "an event that never arrived counts as one that did")
+
+
+def fewer(daemon):
+    """What is in flight at fewer crashes is no poison."""
     with Silent(10**9) as never:
         tenant = daemon.tenant("twice", never.url)
         event = one(tenant)
@@ -143,7 +171,6 @@ def control(daemon, sink):
             again(daemon, [tenant])
         eventually("it is tried again", lambda: never.attempts(event) == CRASHES)
         must(status(tenant, event) == "PENDING", "an event is poison after two crashes")
-        must(not sink.of(event), "an event that never arrived counts as one that did")
 
 
 def main(binary):
@@ -160,8 +187,9 @@ def main(binary):
         proof.count(len(late), sum(it <= LATE_MAX_S for it in late), f"others arrive {LATE_MAX_S:.0f} s after a kill")
         proof.check(daemon.lives() and not daemon.panics(), f"it lives: {daemon.panics()[:3]}")
         note(f"others arrived {max(late):.2f} s after a kill at most, {percentile(late, 0.5):.2f} s in the middle")
+        fewer(daemon)
         control(daemon, sink)
-    yield proof.say(f"in flight at {CRASHES - 1} crashes: not put aside; an event that never arrived: noticed")
+    yield proof.say("a process that forgets what was in flight, and an event that is held back: both noticed")
 
 
 if __name__ == "__main__":
