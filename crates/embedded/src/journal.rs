@@ -14,14 +14,16 @@
 //!  3 │ XXH3 of the items 8 │ "FJL" 3                                              end
 //! ```
 //!
-//! Refuses to write, but for [`cut`]. Input is damaged bytes: nothing here panics or trusts a
+//! Refuses to write, but for what [`hole`] says. Input is damaged bytes: nothing here panics or trusts a
 //! length.
 
+mod hole;
 mod replay;
 
+pub(crate) use hole::{Consent, Hole, cut, free};
 pub(crate) use replay::replay_all;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -93,10 +95,9 @@ impl Scan {
         let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
         let is_missing = written.number < first.row.number && !first.follows(written.number);
         is_missing.then(|| Hole {
-            path: numbered(path, number.saturating_sub(1)),
-            damaged_from: None,
-            before: written,
             after: Some(first.row),
+            behind: number.checked_sub(2).map(|before| numbered(path, before)),
+            ..Hole::new(numbered(path, number.saturating_sub(1)), None, written)
         })
     }
 
@@ -108,26 +109,6 @@ impl Scan {
             None if !self.removed => CommitRow::default(),
             _ => last,
         }
-    }
-}
-
-/// Commits that are missing behind the last whole batch of a journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hole {
-    /// The journal.
-    pub(crate) path: PathBuf,
-    /// Where its last whole batch ends, where something follows that is none.
-    pub(crate) damaged_from: Option<u64>,
-    /// The last commit before the hole.
-    pub(crate) before: CommitRow,
-    /// The first one behind it, where there is one.
-    pub(crate) after: Option<CommitRow>,
-}
-
-impl Hole {
-    /// Where it is noted that an operator goes on without what is missing; what was cut is in it.
-    pub(crate) fn accepted_in(&self) -> PathBuf {
-        self.path.with_extension("lost")
     }
 }
 
@@ -239,13 +220,19 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
             let gap = journal
                 .first
                 .is_some_and(|first| scan.newest.is_some() && !first.follows(before.number));
-            let hole = hole.or_else(|| {
-                // The one that is gone; or else the one that ends too early. As it is named once
-                // the journals before it are removed: see `missing_before`.
-                let gone = numbered(&before_path, number.saturating_sub(1));
-                let path = if gone.exists() { before_path } else { gone };
-                gap.then_some(Hole { path, damaged_from: None, before, after: None })
-            });
+            // The one that is gone; or else the one that ends too early. As it is named once the
+            // journals before it are removed: see `missing_before`.
+            let gone = numbered(&before_path, number.saturating_sub(1));
+            let gone = (!gone.exists()).then_some(gone);
+            let hole = match hole {
+                Some(hole) => Some(Hole { gone, ..hole }),
+                None => gap.then(|| match gone {
+                    None => Hole::new(before_path, None, before),
+                    Some(gone) => {
+                        Hole { behind: Some(before_path), ..Hole::new(gone, None, before) }
+                    }
+                }),
+            };
             let after = journal.first.map(|first| first.row);
             scan.holes.extend(hole.map(|hole| Hole { after, ..hole }));
         }
@@ -253,11 +240,9 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
         let torn = journal.damaged && index == active;
         // One that was sealed has batches, or it would not have been.
         let is_empty = journal.whole_until == 0;
-        let hole = ((journal.damaged || is_empty) && index != active).then(|| Hole {
-            path: path.clone(),
-            damaged_from: Some(journal.whole_until),
-            before: scan.newest.unwrap_or_default(),
-            after: None,
+        let hole = ((journal.damaged || is_empty) && index != active).then(|| {
+            let before = scan.newest.unwrap_or_default();
+            Hole::new(path.clone(), Some(journal.whole_until), before)
         });
         if torn {
             scan.torn = Some((path.clone(), journal.whole_until));
@@ -265,20 +250,6 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
         last = Some((path, hole));
     }
     Ok(scan)
-}
-
-/// Cuts a journal behind its last whole batch; the bytes that go are kept in another file, so that
-/// nothing is destroyed. Gives how many there were.
-pub(crate) fn cut(journal: &Path, whole_until: u64, kept_in: &Path) -> io::Result<u64> {
-    let mut file = OpenOptions::new().read(true).write(true).open(journal)?;
-    let length = file.metadata()?.len();
-    let mut kept = File::create(kept_in)?;
-    io::Seek::seek(&mut file, io::SeekFrom::Start(whole_until))?;
-    io::copy(&mut file, &mut kept)?;
-    kept.sync_all()?;
-    file.set_len(whole_until)?;
-    file.sync_all()?;
-    Ok(length.saturating_sub(whole_until))
 }
 
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 //!
 //! Refuses to change anything where it refuses the start. What is cut is kept beside.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use crate::codec::CommitRow;
-use crate::directory::{Directory, sync_directory};
+use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::journal::{self, Hole, Scan};
+use crate::journal::{self, Consent, Hole, Scan};
 use crate::open::Recovery;
 use crate::raw;
 use crate::settings::Settings;
@@ -53,13 +53,19 @@ pub(crate) fn prepare(
         return Err(loss(directory, newest, proof, &damaged));
     }
     let before = written(&store).and_then(|written| scan.missing_before(written));
+    let mut holes = Vec::new();
     for hole in before.iter().chain(&scan.holes) {
-        if !hole.accepted_in().exists() {
-            accept(hole, newest, directory, settings, recovery)?;
+        let consent = hole.consent().map_err(unusable)?;
+        if consent == Consent::Missing && !settings.accept_loss {
+            return Err(refusal(hole, newest, directory));
         }
+        holes.push((hole, consent));
+    }
+    for (hole, consent) in holes {
+        go_on(hole, consent, newest, recovery)?;
     }
     if let Some((path, whole_until)) = &scan.torn {
-        let kept_in = path.with_extension("cut");
+        let kept_in = journal::free(&path.with_extension("cut"));
         let cut = journal::cut(path, *whole_until, &kept_in).map_err(unusable)?;
         let acknowledged = proof.is_some_and(|proof| newest.number < proof.commit);
         let what = if acknowledged { "with acknowledged commits" } else { "never acknowledged" };
@@ -101,41 +107,52 @@ fn make_way(
     }
 }
 
-/// Goes on without what is missing in a hole, where the operator says so, and notes it.
-fn accept(
-    hole: &Hole,
-    newest: CommitRow,
-    directory: &Directory,
-    settings: &Settings,
-    recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    let Hole { path, damaged_from, before, after } = hole;
+/// Commits and events that are missing in a hole, where `newest` is the last commit of all.
+fn missing(hole: &Hole, newest: CommitRow) -> (u64, u64) {
+    let Hole { before, after, .. } = hole;
     let behind = after.unwrap_or(newest);
     let commits = behind.number.saturating_sub(before.number + 1).max(1);
-    let events = behind.accepted.saturating_sub(before.accepted);
-    if !settings.accept_loss {
-        return Err(OpenError::Loss {
-            path: directory.path().to_owned(),
-            commits,
-            events: Some(events).filter(|events| *events > 0),
-            found: before.number,
-            witnessed: before.number + commits,
-            damaged: path.display().to_string(),
-        });
+    (commits, behind.accepted.saturating_sub(before.accepted))
+}
+
+/// Why a start goes no further, where nobody has agreed to a hole.
+fn refusal(hole: &Hole, newest: CommitRow, directory: &Directory) -> OpenError {
+    let (commits, events) = missing(hole, newest);
+    OpenError::Loss {
+        path: directory.path().to_owned(),
+        commits,
+        events: Some(events).filter(|events| *events > 0),
+        found: hole.before.number,
+        witnessed: hole.before.number + commits,
+        damaged: hole.path.display().to_string(),
     }
-    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
-    let noted = match damaged_from {
-        Some(from) => journal::cut(path, *from, &hole.accepted_in()).map(drop),
-        None => File::create(hole.accepted_in()).and_then(|file| file.sync_all()),
+}
+
+/// Goes on without what is missing in a hole, and notes it where it is not noted yet.
+fn go_on(
+    hole: &Hole,
+    consent: Consent,
+    newest: CommitRow,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    let path = hole.path.display();
+    let done = match consent {
+        Consent::Given => Ok(()),
+        Consent::Unfinished => {
+            recovery.notes.push(format!("what a start began to cut from {path} is cut now"));
+            hole.finish()
+        }
+        Consent::Missing => {
+            let (commits, events) = missing(hole, newest);
+            recovery.accepted_lost = Some(recovery.accepted_lost.unwrap_or(0) + events);
+            recovery.notes.push(format!(
+                "going on without {commits} commits behind {path}, at most {events} accepted \
+                 events among them"
+            ));
+            hole.accept()
+        }
     };
-    noted.and_then(|()| sync_directory(&directory.store())).map_err(unusable)?;
-    let lost = recovery.accepted_lost.unwrap_or(0) + events;
-    recovery.accepted_lost = Some(lost);
-    recovery.notes.push(format!(
-        "going on without {commits} commits behind {}, at most {events} accepted events among them",
-        path.display()
-    ));
-    Ok(())
+    done.map_err(|source| OpenError::Unusable { path: hole.path.clone(), source })
 }
 
 /// The last commit on disk, which must be as new as the witness says, and the one that numbers go

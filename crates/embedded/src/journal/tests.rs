@@ -1,6 +1,6 @@
 //! Journals that the real store wrote, and what faults make of them.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use tempfile::TempDir;
@@ -224,6 +224,114 @@ fn an_accepted_loss_is_no_hole() {
             assert_eq!(scan.missing_before(written).is_some(), is_hole, "{}", written.number);
         }
     }
+}
+
+/// What was kept is never written over: another tail of the same journal is kept beside it.
+#[test]
+fn what_was_cut_once_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("7.jnl");
+    let tails = [b"one".to_vec(), vec![0; 200_000], [&[0; 70_000][..], b"three"].concat()];
+    for tail in &tails {
+        fs::write(&path, [b"whole", &tail[..]].concat()).unwrap();
+        let name = free(&path.with_extension("cut"));
+        assert_eq!(cut(&path, 5, &name).unwrap(), tail.len() as u64);
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+    for (name, tail) in ["7.cut", "7.cut-2", "7.cut-3"].into_iter().zip(&tails) {
+        assert!(fs::read(folder.path().join(name)).unwrap() == *tail, "{name}");
+    }
+    fs::write(&path, b"whole and more").unwrap();
+    let refused = cut(&path, 5, &path.with_extension("cut")).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path).unwrap(), b"whole and more");
+}
+
+/// Consent to one damage of a journal is none to another one; where the cut was not made, it is
+/// made now.
+#[test]
+fn consent_is_to_what_was_lost_then() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    fs::write(path.with_file_name("1.jnl"), &bytes[ends[9]..]).unwrap();
+    let hole = |damaged: usize| {
+        let mut sealed = bytes[..ends[9]].to_vec();
+        sealed[damaged] ^= 1;
+        fs::write(&path, sealed).unwrap();
+        only_hole(&store)
+    };
+    let first = hole(ends[7] + 50);
+    assert_eq!(first.consent().unwrap(), Consent::Missing);
+    first.accept().unwrap();
+    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    // As if the power had gone between the note and the cut.
+    let again = hole(ends[7] + 50);
+    assert_eq!(again.consent().unwrap(), Consent::Unfinished);
+    again.finish().unwrap();
+    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    // A note that was not written whole by an earlier version, and damage of another kind.
+    fs::write(path.with_extension("lost"), &bytes[ends[7]..ends[8]]).unwrap();
+    assert_eq!(hole(ends[7] + 50).consent().unwrap(), Consent::Missing);
+    let other = hole(ends[3] + 50);
+    assert_eq!(other.consent().unwrap(), Consent::Missing);
+    other.accept().unwrap();
+    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    assert_eq!(fs::read(path.with_extension("lost")).unwrap(), bytes[ends[7]..ends[8]]);
+    assert!(path.with_extension("lost-2").exists());
+}
+
+/// Where a journal is gone, an earlier version noted consent by the name of the one before it; that
+/// still counts. A note with bytes in it is of damage in that one.
+#[test]
+fn consent_by_an_earlier_version_counts() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    fs::write(path.with_file_name("2.jnl"), &bytes[ends[9]..]).unwrap();
+    fs::write(&path, &bytes[..ends[5]]).unwrap();
+    assert_eq!(only_hole(&store).accepted_in(), path.with_file_name("1.lost"));
+    for (note, consent) in [(None, Consent::Missing), (Some(&b""[..]), Consent::Given)] {
+        note.map(|note| fs::write(path.with_extension("lost"), note).unwrap());
+        assert_eq!(only_hole(&store).consent().unwrap(), consent);
+    }
+    // Once the one before it is removed, too.
+    fs::remove_file(&path).unwrap();
+    let five = CommitRow { number: 5, ..CommitRow::default() };
+    let hole = scan(store.path()).unwrap().missing_before(five).unwrap();
+    assert_eq!(hole.consent().unwrap(), Consent::Given);
+    fs::write(&path, &bytes[..ends[5]]).unwrap();
+    fs::write(path.with_extension("lost"), b"what was cut").unwrap();
+    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Missing);
+    only_hole(&store).accept().unwrap();
+    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+}
+
+/// A journal is damaged and the next one is gone: one consent, though only the gap is left to be
+/// seen behind the cut.
+#[test]
+fn consent_to_damage_is_to_the_gap_behind_it() {
+    let store = store();
+    let path = journal(&store);
+    let mut bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    fs::write(path.with_file_name("3.jnl"), &bytes[ends[9]..]).unwrap();
+    bytes[ends[3] + 50] ^= 1;
+    fs::write(&path, &bytes[..ends[5]]).unwrap();
+    let hole = only_hole(&store);
+    assert_eq!((&hole.path, hole.consent().unwrap()), (&path, Consent::Missing));
+    hole.accept().unwrap();
+    let hole = only_hole(&store);
+    assert_eq!(hole.path, path.with_file_name("2.jnl"));
+    assert_eq!(hole.consent().unwrap(), Consent::Given);
+}
+
+fn only_hole(store: &TempDir) -> Hole {
+    let mut holes = scan(store.path()).unwrap().holes;
+    assert_eq!(holes.len(), 1, "{holes:?}");
+    holes.remove(0)
 }
 
 /// For random bytes in place of a journal: an answer, never a panic, never a huge allocation.

@@ -13,7 +13,7 @@ use crate::codec::{self, ClaimRow, CommitRow, EventRow, IdentityRow, Standing};
 use crate::damage::{Damage, Kind};
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::journal::{self, Scan};
+use crate::journal::{self, Consent, Scan};
 use crate::raw::{self, RawStore, Told};
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, TIDE_KEY, Table};
 use crate::witness::{Proof, Slot, Witness};
@@ -156,8 +156,10 @@ pub(crate) fn journals(
     }
     let written = raw::written_commit(&store).ok().flatten();
     let before = written.and_then(|written| scan.missing_before(written));
-    let holes = before.iter().chain(&scan.holes);
-    for hole in holes.filter(|hole| !hole.accepted_in().exists()) {
+    for hole in before.iter().chain(&scan.holes) {
+        if hole.consent().map_err(unreadable(&hole.path))? != Consent::Missing {
+            continue;
+        }
         let from = hole.damaged_from.map_or_else(String::new, |from| format!(" from byte {from}"));
         let (before, after) = (hole.before.number, hole.after.map(|after| after.number));
         let until = after.map_or_else(String::new, |after| format!(" and before commit {after}"));

@@ -85,6 +85,31 @@ async fn a_rotten_sealed_journal_is_refused() {
     }
 }
 
+/// The power went after consent was noted, with what was to go, and before it was cut: the next
+/// start cuts it. Other damage in that journal is refused.
+#[tokio::test]
+async fn a_cut_that_was_agreed_to_is_finished() {
+    let (home, [_, middle, _]) = sealed().await;
+    let mut bytes = fs::read(&middle).unwrap();
+    let half = &bytes[..bytes.len() / 2];
+    let whole_until = half.windows(5).rposition(|five| five == b"FJL\x03\x01").unwrap() + 4;
+    bytes[whole_until + 40] ^= 0x40;
+    fs::write(&middle, &bytes).unwrap();
+    let note = middle.with_extension("lost");
+    fs::write(&note, &bytes[whole_until + 1..]).unwrap();
+    let error = home.open_with(home.settings(), Arc::new(NullSink)).unwrap_err();
+    assert!(matches!(error, OpenError::Loss { .. }), "{error}");
+    assert_eq!(fs::read(&middle).unwrap(), bytes, "the evidence was changed");
+    fs::write(&note, &bytes[whole_until..]).unwrap();
+    let (ledger, recovery) = home.open();
+    assert_eq!((recovery.accepted_lost, recovery.notes.len()), (None, 1), "{recovery:?}");
+    let kept = owed(&ledger).await.len() as u64;
+    assert!(kept > EVENTS / 2 && kept < EVENTS, "{kept}");
+    ledger.close().await;
+    drop(ledger);
+    home.open().0.close().await;
+}
+
 /// A journal between two others is gone altogether.
 #[tokio::test]
 async fn a_missing_sealed_journal_is_refused() {
@@ -97,6 +122,20 @@ async fn a_missing_sealed_journal_is_refused() {
     ledger.close().await;
     drop(ledger);
     home.open().0.close().await;
+}
+
+/// A loss that an earlier version was told to go on without: its note had the name of the journal
+/// before the one that is gone.
+#[tokio::test]
+async fn a_loss_accepted_by_an_earlier_version_is_not_refused() {
+    let (home, [first, middle, _]) = sealed().await;
+    fs::remove_file(&middle).unwrap();
+    fs::write(first.with_extension("lost"), b"").unwrap();
+    for _ in 0..3 {
+        let (ledger, recovery) = home.open();
+        assert_eq!(recovery.accepted_lost, None);
+        ledger.close().await;
+    }
 }
 
 /// A loss is accepted once: the start after it needs no flag, though nothing happened in between,
