@@ -7,7 +7,7 @@
 //! witness      see witness.rs
 //! ballast      see space.rs
 //! attempts-N   see register.rs, one for each shard
-//! unwell       see open.rs, in AWS mode
+//! unwell       how the ledger failed, since it last ended well: see open.rs
 //! quarantine-T see quarantine.rs, in AWS mode
 //! ```
 
@@ -104,7 +104,7 @@ impl Directory {
         self.path.join("witness")
     }
 
-    /// Where a cache says how often in a row it has failed while it ran.
+    /// Where the ledger says how it failed while it ran, one line a life; a clean end removes it.
     pub(crate) fn unwell(&self) -> PathBuf {
         self.path.join("unwell")
     }

@@ -29,11 +29,12 @@ use posthaste_ports::{ArrivalSink, PortError};
 use crate::batch::Batch;
 use crate::codec::CommitRow;
 use crate::directory::Directory;
-use crate::error::OpenError;
+use crate::error::{self, OpenError};
 use crate::identity::{self, EstablishError, Identity, StoreId};
 use crate::journal::Scan;
 use crate::loss;
 use crate::quarantine;
+use crate::raw::Flaw;
 use crate::raw::manifest::TableFile;
 use crate::register;
 use crate::scrub::{self, AT_START_BYTES};
@@ -238,9 +239,14 @@ fn examine(
     let bytes_max = if directory.unwell().exists() { u64::MAX } else { AT_START_BYTES };
     let numbers = [proof.map(|proof| proof.commit), scan.newest.map(|commit| commit.number)];
     let used = numbers.into_iter().flatten().any(|number| number > 0);
-    scrub::examine(&directory.store(), used, bytes_max).map_err(|flawed| OpenError::Damaged {
-        path: directory.path().to_owned(),
-        detail: flawed.to_string(),
+    scrub::examine(&directory.store(), used, bytes_max).map_err(|flawed| match flawed.flaw {
+        Flaw::Io(source) if !error::is_damage(&source) => {
+            OpenError::Unusable { path: flawed.path, source }
+        }
+        _ => {
+            let detail = flawed.to_string();
+            OpenError::Damaged { path: directory.path().to_owned(), detail }
+        }
     })
 }
 

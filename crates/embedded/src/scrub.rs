@@ -10,6 +10,7 @@
 //!
 //! Refuses to change anything.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use crate::error;
 use crate::raw::manifest::{self, CURRENT, Runs, TableFile};
 use crate::raw::{Flaw, Flawed, names_in, table};
 use crate::shared::Shared;
@@ -26,6 +28,8 @@ use crate::shared::Shared;
 pub(crate) const AT_START_BYTES: u64 = 128 << 20;
 /// How long the thread rests after a chunk of 256 KiB: 64 MiB/s, which leaves a disk to others.
 const REST: Duration = Duration::from_millis(4);
+/// How long until a file is looked at again that could not be read for another reason than damage.
+pub(crate) const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 60_000 });
 const NOT_WRITTEN: Flaw = Flaw::Rot("it is not the file that was written (checksum)");
 /// What the store's version file holds.
 const VERSION: &[u8] = b"FJL\x03";
@@ -103,34 +107,50 @@ fn check(file: &TableFile, mut go_on: impl FnMut() -> bool) -> Result<(), Flaw> 
 /// would be written from then on could not be merged.
 pub(crate) fn start(files: Vec<TableFile>, shared: &Arc<Shared>) -> io::Result<()> {
     if files.is_empty() {
-        shared.set_scrubbed();
         return Ok(());
     }
     // Not one of those for whom the keeper stays.
     let shared = Arc::downgrade(shared);
     let thread = thread::Builder::new().name("ledger-scrub".to_owned());
-    thread.spawn(move || run(&files, &shared)).map(drop)
+    thread.spawn(move || run(files.into(), &shared)).map(drop)
 }
 
-fn run(files: &[TableFile], shared: &Weak<Shared>) {
+/// Whether it still looks: nobody else has a weak hold.
+#[cfg(test)]
+pub(crate) fn is_running(shared: &Arc<Shared>) -> bool {
+    Arc::weak_count(shared) > 0
+}
+
+fn run(mut files: VecDeque<TableFile>, shared: &Weak<Shared>) {
     let go_on = || {
         thread::sleep(REST);
         shared.strong_count() > 0
     };
-    for file in files {
-        let damage = match check(file, go_on) {
-            // Merged into others meanwhile: then all of it has been read.
-            Err(Flaw::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(flaw) => Some(flaw.of(&file.path)),
-            Ok(()) => None,
-        };
+    while let Some(file) = files.pop_front() {
+        let checked = check(&file, go_on);
         let Some(shared) = shared.upgrade() else { return };
-        if let Some(damage) = damage {
-            shared.fail(format!("{damage}: damaged on disk"));
-            return;
+        match checked {
+            Ok(()) => {}
+            // Merged into others meanwhile: then all of it has been read.
+            Err(Flaw::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(Flaw::Io(error)) if !error::is_damage(&error) => {
+                let path = file.path.display();
+                tracing::warn!(%error, %path, "cannot look at a table now; tried again later");
+                files.push_back(file);
+                drop(shared);
+                if !rest(AGAIN, go_on) {
+                    return;
+                }
+            }
+            Err(flaw) => {
+                shared.fail(format!("{}: damaged on disk", flaw.of(&file.path)));
+                return;
+            }
         }
     }
-    if let Some(shared) = shared.upgrade() {
-        shared.set_scrubbed();
-    }
+}
+
+/// Waits as long as `go_on` says so, which takes [`REST`] itself; whether it said so to the end.
+fn rest(time: Duration, mut go_on: impl FnMut() -> bool) -> bool {
+    (0..time.as_millis() / REST.as_millis()).all(|_| go_on())
 }

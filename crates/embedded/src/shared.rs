@@ -87,8 +87,6 @@ pub(crate) struct Shared {
     synced: Mutex<Proof>,
     tenants: RwLock<TenantCache>,
     counters: Counters,
-    /// Whether all table files have been looked at since the start.
-    scrubbed: AtomicBool,
     keeper: OnceLock<Thread>,
     // Last: the directory is unlocked when everything in it is closed.
     pub(crate) directory: Directory,
@@ -120,27 +118,9 @@ impl Shared {
             synced: Mutex::default(),
             tenants: RwLock::default(),
             counters: Counters::default(),
-            scrubbed: AtomicBool::new(false),
             keeper: OnceLock::new(),
             directory,
         }
-    }
-
-    /// Notes that every table file is the one that was written.
-    pub(crate) fn set_scrubbed(&self) {
-        self.scrubbed.store(true, Ordering::Release);
-    }
-
-    /// Whether that is known.
-    #[cfg(test)]
-    pub(crate) fn is_scrubbed(&self) -> bool {
-        self.scrubbed.load(Ordering::Acquire)
-    }
-
-    /// Forgets that.
-    #[cfg(test)]
-    pub(crate) fn unset_scrubbed(&self) {
-        self.scrubbed.store(false, Ordering::Release);
     }
 
     /// Says which thread is the keeper.

@@ -11,7 +11,7 @@
 //! needed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use lsm_tree::table::block::BlockType;
@@ -230,16 +230,45 @@ pub(crate) fn checksum(
     table: &TableFile,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> io::Result<Option<u128>> {
-    let mut reader = BufReader::with_capacity(0, File::open(&table.path)?);
+    checksum_of(File::open(&table.path)?, &mut go_on)
+}
+
+fn checksum_of(
+    mut reader: impl io::Read,
+    go_on: &mut dyn FnMut(usize) -> bool,
+) -> io::Result<Option<u128>> {
     let mut chunk = vec![0; CHUNK];
     let mut checksum = Xxh3::new();
     loop {
-        match reader.read(&mut chunk)? {
-            0 => return Ok(Some(checksum.digest128())),
-            read => checksum.update(&chunk[..read]),
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok(Some(checksum.digest128())),
+            Ok(read) => checksum.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         }
         if !go_on(chunk.len()) {
             return Ok(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that a signal interrupts each time before some come.
+    struct Interrupted(&'static [u8], bool);
+
+    impl io::Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
+        }
+    }
+
+    #[test]
+    fn a_signal_is_no_damage() {
+        let found = checksum_of(Interrupted(b"bytes", false), &mut |_| true).unwrap();
+        assert_eq!(found, Some(xxh3_128(b"bytes")));
     }
 }

@@ -13,6 +13,7 @@ use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::open;
 use crate::raw::archive;
+use crate::scrub;
 use crate::shared::Health;
 use crate::testing::Watch;
 use crate::tools::{Finding, ToolError, repair};
@@ -56,7 +57,8 @@ async fn start(copy: &Copy, template: &Template, unguarded: bool) -> Verdict {
         Ok(Err(error)) => return Verdict::Noticed(error.to_string()),
         Ok(Ok(ledger)) => ledger,
     };
-    while !unguarded && !ledger.shared.is_scrubbed() && ledger.health() == Health::Healthy {
+    // To its end: it has the directory's lock until then.
+    while scrub::is_running(&ledger.shared) {
         tokio::task::yield_now().await;
     }
     let now = view(&ledger, &template.ids()).await;

@@ -10,7 +10,7 @@ use super::runtime;
 use super::template::{Template, settings, view};
 use crate::error::OpenError;
 use crate::ledger::Ledger;
-use crate::scrub;
+use crate::scrub::{self, AGAIN};
 use crate::shared::Health;
 use crate::testing::Watch;
 
@@ -76,14 +76,13 @@ fn damage_that_nobody_reads_is_found_behind_the_start() {
         assert!(files.len() > 10, "{}", files.len());
         let table = payloads(&copy.data());
         flip(&table, 100);
-        assert!(ledger.shared.is_scrubbed(), "all of it was looked at before the start");
+        assert!(!scrub::is_running(&ledger.shared), "all of it was looked at before the start");
         scrub::start(files, &ledger.shared).unwrap();
-        let health = loop {
-            match ledger.health() {
-                Health::Healthy => tokio::task::yield_now().await,
-                other => break other,
-            }
-        };
+        // To its end: until then it has the directory's lock.
+        while scrub::is_running(&ledger.shared) {
+            tokio::task::yield_now().await;
+        }
+        let health = ledger.health();
         let name = table.display().to_string();
         assert!(matches!(&health, Health::Failed(why) if why.contains(&name)), "{health:?}");
         ledger.close().await;
@@ -103,11 +102,54 @@ fn whole_files_are_found_whole() {
         let (ledger, _) = open(copy.data()).unwrap();
         let shared = Arc::clone(&ledger.shared);
         ledger.close().await;
-        shared.unset_scrubbed();
         scrub::start(files, &shared).unwrap();
-        while !shared.is_scrubbed() {
+        while scrub::is_running(&shared) {
             tokio::task::yield_now().await;
         }
         assert_eq!(shared.health(), Health::Healthy);
     });
+}
+
+/// A file that cannot be read for another reason than damage ends nothing: it is looked at again.
+#[test]
+fn what_cannot_be_read_now_is_looked_at_again() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    runtime().block_on(async {
+        let (ledger, watch) = open(copy.data()).unwrap();
+        let table = payloads(&copy.data());
+        let mut files = scrub::examine(&copy.data().join("ledger"), true, 0).unwrap();
+        files.retain(|file| file.path == table);
+        let aside = copy.beside("aside");
+        fs::rename(&table, &aside).unwrap();
+        // "Too many levels of symbolic links", which root meets too.
+        std::os::unix::fs::symlink(&table, &table).unwrap();
+        scrub::start(files, &ledger.shared).unwrap();
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < AGAIN * 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(scrub::is_running(&ledger.shared), "it gave up");
+        assert_eq!(ledger.health(), Health::Healthy);
+        flip(&aside, 100);
+        fs::rename(&aside, &table).unwrap();
+        while scrub::is_running(&ledger.shared) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(watch.failures.lock().unwrap().len(), 1, "it did not look again");
+        ledger.close().await;
+    });
+}
+
+/// At a start it is no damage either: a cache is not set aside for it.
+#[test]
+fn what_cannot_be_read_at_a_start_is_not_called_damaged() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    let table = payloads(&copy.data());
+    fs::remove_file(&table).unwrap();
+    std::os::unix::fs::symlink(&table, &table).unwrap();
+    let error = open(copy.data()).expect_err("refused");
+    assert!(matches!(&error, OpenError::Unusable { path, .. } if *path == table), "{error}");
+    assert!(!error.is_damage());
 }
