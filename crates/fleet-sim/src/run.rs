@@ -175,6 +175,9 @@ impl State {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        if let Some(what) = self.coverage.unlisted() {
+            return Err((self.counts.world_ms, format!("came to what no list has: {what}")));
+        }
         let mut counts = self.counts;
         for key in self.judge.promised() {
             let status = self.table.row(key).map(|row| row.status);

@@ -72,13 +72,11 @@ impl Watched {
             coverage.saw(state(*health), 1);
             let before = self.0.get(tenant).copied();
             if before != Some(*health) {
-                coverage.saw(change(before, Some(*health)).unwrap_or_else(|| state(*health)), 1);
+                coverage.saw_change(change(before, Some(*health)));
             }
         }
         for before in self.0.iter().filter(|(tenant, _)| !now.contains_key(*tenant)) {
-            if let Some(what) = change(Some(*before.1), None) {
-                coverage.saw(what, 1);
-            }
+            coverage.saw_change(change(Some(*before.1), None));
         }
         self.0 = now;
     }
@@ -94,17 +92,16 @@ const fn state(health: Health) -> &'static str {
     }
 }
 
-const fn change(before: Option<Health>, after: Option<Health>) -> Option<&'static str> {
-    Some(match (before, after) {
-        (None, Some(Health::Tripped)) => "health well to tripped",
-        (Some(Health::Tripped), Some(Health::Probing)) => "health tripped to probing",
-        (Some(Health::Tripped), Some(Health::Ramp)) => "health tripped to ramp",
-        (Some(Health::Probing), Some(Health::Ramp)) => "health probing to ramp",
-        (Some(Health::Probing), Some(Health::Tripped)) => "health probing to tripped",
-        (Some(Health::Probing), Some(Health::GivenUp)) => "health probing to given up",
-        (Some(Health::Ramp), None) => "health ramp to well",
-        (Some(Health::Ramp), Some(Health::Tripped)) => "health ramp to tripped",
-        (Some(Health::GivenUp), Some(Health::Ramp)) => "health given up to ramp",
-        _ => return None,
-    })
+/// The name of a change. A pause lies over whatever an endpoint is.
+fn change(before: Option<Health>, after: Option<Health>) -> String {
+    let name = |health: Option<Health>| match health {
+        None => "well",
+        Some(Health::GivenUp) => "given up",
+        Some(health) => health.as_str(),
+    };
+    match (before, after) {
+        (_, Some(Health::Paused)) => "health to paused".to_owned(),
+        (Some(Health::Paused), _) => "health from paused".to_owned(),
+        _ => format!("health {} to {}", name(before), name(after)),
+    }
 }

@@ -52,32 +52,15 @@ const fn refused(write: &RowWrite) -> &'static str {
     }
 }
 
-/// What a change makes of a job, where that is one of the usual ways.
-pub(crate) fn job_change(before: Option<&Job>, after: Option<&Job>) -> Option<&'static str> {
-    use JobState::{CutOff, Dying, Unwritten, Waiting};
-    let state = |job: Option<&Job>| match job.map(|job| &job.state) {
-        None => 0,
-        Some(Unwritten(_)) => 1,
-        Some(Waiting { .. }) => 2,
-        Some(Dying { .. }) => 3,
-        Some(CutOff { .. }) => 4,
+/// The name of what a change makes of a job; none where it came too late for its round, and
+/// changes nothing.
+pub(crate) fn job_change(before: Option<&Job>, after: Option<&Job>) -> Option<String> {
+    let name = |job: Option<&Job>| match job.map(|job| &job.state) {
+        None => "none",
+        Some(JobState::Unwritten(_)) => "unwritten",
+        Some(JobState::Waiting { .. }) => "waiting",
+        Some(JobState::Dying { .. }) => "dying",
+        Some(JobState::CutOff { .. }) => "cut off",
     };
-    Some(match (state(before), state(after)) {
-        (0, 1) => "job none to unwritten",
-        (0, 2) => "job none to waiting",
-        (0, 3) => "job none to dying",
-        (0, 4) => "job none to cut off",
-        (1, 2) => "job unwritten to waiting",
-        (1, 3) => "job unwritten to dying",
-        (1, 0) => "job unwritten to none",
-        (2, 1) => "job waiting to unwritten",
-        (2, 2) => "job waiting to waiting",
-        (2, 3) => "job waiting to dying",
-        (2, 0) => "job waiting to none",
-        (3, 2) => "job dying to waiting",
-        (3, 0) => "job dying to none",
-        (4, 1) => "job cut off to unwritten",
-        (4, 2) => "job cut off to waiting",
-        _ => return None,
-    })
+    (before != after).then(|| format!("job {} to {}", name(before), name(after)))
 }

@@ -1,6 +1,6 @@
 //! The table of what runs reach: what is expected, how often it was seen, and what was not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::names::{GROUPS, NEVER, RARE};
@@ -12,6 +12,12 @@ pub struct Coverage {
     seen: BTreeMap<&'static str, u64>,
     /// Worlds that had a kind of fault, and in how many of them it hit something.
     faults: BTreeMap<FaultKind, (u64, u64)>,
+    /// What no list has.
+    unlisted: BTreeSet<String>,
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().flat_map(|(_, names)| names.iter().copied())
 }
 
 impl Coverage {
@@ -24,8 +30,30 @@ impl Coverage {
             *count += times;
             return;
         }
-        debug_assert!(GROUPS.iter().any(|(_, names)| names.contains(&what)), "{what}");
-        self.seen.insert(what, times);
+        if names().any(|name| name == what) {
+            self.seen.insert(what, times);
+        } else {
+            self.unlisted.insert(what.to_owned());
+        }
+    }
+
+    /// Counts a change from one state to another, whatever the two are.
+    pub(crate) fn saw_change(&mut self, what: String) {
+        match names().find(|name| *name == what) {
+            Some(name) => self.saw(name, 1),
+            None => drop(self.unlisted.insert(what)),
+        }
+    }
+
+    /// What was seen and no list has: a world that comes to it has failed.
+    pub(crate) fn unlisted(&self) -> Option<String> {
+        let all: Vec<&str> = self.unlisted.iter().map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// What is too rare for some thousand worlds to come to.
+    pub fn rare() -> impl Iterator<Item = &'static str> {
+        RARE.iter().map(|(name, _)| *name)
     }
 
     /// A world has this kind of fault.
@@ -47,6 +75,7 @@ impl Coverage {
             let sum = self.faults.entry(*kind).or_default();
             *sum = (sum.0 + drawn, sum.1 + hit);
         }
+        self.unlisted.extend(other.unlisted.iter().cloned());
     }
 
     /// How often this was seen.
@@ -64,7 +93,6 @@ impl Coverage {
     /// How many states, transitions and faults are looked for, and how many were seen.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
-        let names = || GROUPS.iter().flat_map(|(_, names)| names.iter());
         let known = names().filter(|it| !NEVER.contains(it)).count() + FaultKind::ALL.len();
         let hit = FaultKind::ALL.into_iter().filter(|it| self.of_fault(*it).1 > 0).count();
         (known, names().filter(|it| self.times(it) > 0).count() + hit)
@@ -75,12 +103,13 @@ impl Coverage {
     #[must_use]
     pub fn lacks(&self, worlds: u64) -> Vec<String> {
         let mut lacks = Vec::new();
-        for what in GROUPS.iter().flat_map(|(_, names)| names.iter()) {
-            let least = RARE.iter().find(|(name, _)| name == what).map_or(100, |(_, least)| *least);
+        for what in names() {
+            let least =
+                RARE.iter().find(|(name, _)| *name == what).map_or(100, |(_, least)| *least);
             match self.times(what) {
-                0 if NEVER.contains(what) || worlds < least => {}
+                0 if NEVER.contains(&what) || worlds < least => {}
                 0 => lacks.push(format!("unreached: {what}")),
-                times if NEVER.contains(what) => lacks.push(format!("{what}, {times} times")),
+                times if NEVER.contains(&what) => lacks.push(format!("{what}, {times} times")),
                 _ => {}
             }
         }
@@ -135,12 +164,24 @@ mod tests {
         assert_eq!(wrong.lacks(1), [format!("{}, 1 times", NEVER[0])]);
     }
 
+    /// The control: what no list has is kept by its name.
+    #[test]
+    fn what_no_list_has_is_told() {
+        let mut sum = Coverage::default();
+        sum.saw_change("job none to waiting".to_owned());
+        assert_eq!((sum.unlisted(), sum.times("job none to waiting")), (None, 1));
+        let mut strange = Coverage::default();
+        strange.saw_change("job none to nowhere".to_owned());
+        strange.saw("answer in verse", 1);
+        sum.add(&strange);
+        assert_eq!(sum.unlisted().as_deref(), Some("answer in verse, job none to nowhere"));
+    }
+
     /// Every name stands in the table once.
     #[test]
     fn names_are_different() {
-        let mut names: Vec<_> = GROUPS.iter().flat_map(|(_, names)| names.iter()).collect();
-        let rare = RARE.iter().map(|(name, _)| name);
-        assert!(rare.chain(&NEVER).all(|name| names.contains(&name)));
+        let mut names: Vec<_> = names().collect();
+        assert!(Coverage::rare().chain(NEVER).all(|name| names.contains(&name)));
         let count = names.len();
         names.sort_unstable();
         names.dedup();

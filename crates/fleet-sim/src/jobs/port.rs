@@ -97,7 +97,7 @@ impl DiskPort {
             let mut state = self.world.lock();
             state.judge.note_unwritten(self.daemon, key, is_unwritten);
             if let Some(what) = job_change(before.as_ref(), after.as_ref()) {
-                state.coverage.saw(what, 1);
+                state.coverage.saw_change(what);
             }
         }
     }

@@ -5,6 +5,7 @@ mod cloud;
 mod failpoints;
 mod leases;
 mod mutants;
+mod rare;
 mod seeds;
 mod throttling;
 
