@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use posthaste_fleet_sim::{Behaviour, Counts, Coverage, Oddities, Plan, Swarm};
+use posthaste_fleet_sim::{Behaviour, Counts, Coverage, Failure, Mutant, Oddities, Plan, Swarm};
 use posthaste_sim::Seeds;
 
 use crate::long;
@@ -40,9 +40,9 @@ fn seeds_hold() {
     println!(
         "proof: 2 tried {} held {} control {} deliberate faults each found; {} events, {reached} \
          of {known} states, transitions and kinds of faults reached",
+        seeds.count,
         sum.seeds,
-        sum.seeds,
-        posthaste_fleet_sim::Mutant::ALL.len(),
+        Mutant::ALL.len(),
         counts.accepted,
     );
 }
@@ -64,41 +64,58 @@ fn the_same_seed_gives_the_same_trace() {
     println!("proof: 2 tried {seeds} held {seeds} control other seeds have other traces");
 }
 
+/// A world without faults, but for what is odd about its queue.
+fn quiet(seed: u64, oddities: Oddities, mutant: Option<Mutant>) -> Result<Counts, Failure> {
+    let mut plan = Plan { oddities, mutant, ..Plan::draw(seed, 200) };
+    for service in [&mut plan.rows, &mut plan.queue] {
+        (service.fails_permille, service.lost_permille) = (0, 0);
+        service.entries_permille = 0;
+        service.windows.clear();
+    }
+    plan.swarm = Swarm::NONE;
+    (plan.clients.operations, plan.clients.killer, plan.clients.changes) = (0, None, 0);
+    (plan.ours_permille, plan.fleet.failed_commits_permille) = (0, 0);
+    plan.fleet.full_disks.clear();
+    plan.faults.clear();
+    plan.fleet.skews_ms.fill(0);
+    plan.fleet.drifts_ppm.fill(0);
+    for tenant in &mut plan.tenants {
+        tenant.behaviour = Behaviour::Healthy { slowest_ms: 50 };
+        tenant.deleted_ms = None;
+    }
+    posthaste_fleet_sim::run(&plan).map(|report| report.counts)
+}
+
+/// Every event is delivered by its first attempt, once.
+fn delivers_once(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    let counts = quiet(seed, Oddities::NONE, mutant).map_err(|failure| failure.to_string())?;
+    match (counts.delivered, counts.requests, counts.duplicates) {
+        (200, 200, 0) => Ok(()),
+        _ => Err(counts.to_string()),
+    }
+}
+
 /// For all worlds without faults, and for all in which the queue shows one message in a hundred
 /// again: every event is delivered by its first attempt, once.
 #[test]
 fn without_faults_everything_is_delivered_once() {
-    let quiet = |seed: u64, oddities| {
-        let mut plan = Plan::draw(seed, 200);
-        for service in [&mut plan.rows, &mut plan.queue] {
-            (service.fails_permille, service.lost_permille) = (0, 0);
-            service.entries_permille = 0;
-            service.windows.clear();
-        }
-        plan.oddities = oddities;
-        plan.swarm = Swarm::NONE;
-        (plan.clients.operations, plan.clients.killer, plan.clients.changes) = (0, None, 0);
-        (plan.ours_permille, plan.fleet.failed_commits_permille) = (0, 0);
-        plan.fleet.full_disks.clear();
-        plan.faults.clear();
-        plan.fleet.skews_ms.fill(0);
-        plan.fleet.drifts_ppm.fill(0);
-        for tenant in &mut plan.tenants {
-            tenant.behaviour = Behaviour::Healthy { slowest_ms: 50 };
-            tenant.deleted_ms = None;
-        }
-        let run = posthaste_fleet_sim::run(&plan);
-        run.unwrap_or_else(|failure| panic!("{failure}")).counts
-    };
     let worlds = long(8, 100);
+    let mut held = 0;
     for seed in 0..worlds {
-        let counts = quiet(seed, Oddities::NONE);
-        assert_eq!((counts.delivered, counts.requests, counts.duplicates), (200, 200, 0));
+        delivers_once(seed, None).unwrap_or_else(|what| panic!("{what}"));
+        let twice = delivers_once(seed, Some(Mutant::AttemptTwice));
+        assert!(twice.is_err(), "the control: in {seed} attempts made twice are not seen");
+        held += 200;
     }
-    println!("proof: 13 tried {} held {0} control attempt-twice is found", 200 * worlds);
+    println!(
+        "proof: 13 tried {} held {held} control attempt-twice is found in each of {worlds} worlds",
+        200 * worlds
+    );
     let odd = Oddities { copies_permille: 10, come_back_permille: 10, ..Oddities::NONE };
     let mut sum = Counts::default();
-    (0..worlds).for_each(|seed| sum.add(&quiet(seed, odd)));
+    for seed in 0..worlds {
+        sum.add(&quiet(seed, odd, None).unwrap_or_else(|failure| panic!("{failure}")));
+    }
     assert!(sum.copies > 0, "{sum}");
     println!(
         "queue duplicates of 1 %: {} copies of {} events, {} seen twice by an endpoint",
