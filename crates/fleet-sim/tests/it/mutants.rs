@@ -7,7 +7,8 @@ const SEEDS: u64 = 300;
 /// Events in each.
 const EVENTS: u64 = 40;
 
-/// For all deliberate faults around the courier: the judge finds them, and says how to see it.
+/// For all deliberate faults around the courier: the judge finds them, and says how to see it. The
+/// same world without the fault holds.
 #[test]
 fn every_deliberate_fault_is_found() {
     for mutant in Mutant::ALL {
@@ -15,6 +16,8 @@ fn every_deliberate_fault_is_found() {
             .map(|seed| Plan { mutant: Some(mutant), ..Plan::draw(seed, EVENTS) })
             .find_map(|plan| posthaste_fleet_sim::run(&plan).err())
             .unwrap_or_else(|| panic!("{} is not found", mutant.as_str()));
+        let same = posthaste_fleet_sim::run(&Plan::draw(failure.seed, EVENTS));
+        assert!(same.is_ok(), "{}: found without it, too: {same:?}", mutant.as_str());
         let text = failure.to_string();
         let command = format!("-- --seed {} --events {EVENTS} --mutant", failure.seed);
         assert!(text.contains(&command) && text.contains(mutant.as_str()), "{text}");
