@@ -121,6 +121,7 @@ class Faulty:
     def _check_end(self, life):
         """An end has a code that says what kind it is, and a line that says why, within a second."""
         check, text = self.world.check, "\n".join(life.lines[:60])
+        check(life.hits > 0, f"it ended, and no call had met a fault\n{text}")
         check(life.code in TOLD, f"{life.what}: exit code {life.code}\n{text}")
         check("ERROR" in text or "posthaste: " in text, f"{life.what}: no line\n{text}")
         check("panicked" not in text, f"{life.what}: a panic\n{text}")
