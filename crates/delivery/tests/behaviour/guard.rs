@@ -153,7 +153,8 @@ fn every_target_of_the_case_list_comes_out_right_at_delivery() {
         assert_eq!(counts, TARGET_COUNTS, "lines are missing from the list");
         let control = format!("with loopback opened {passed} refused targets pass");
         assert!(passed >= 5, "{passed}");
-        proof(16, 144, 144, &control);
+        let tried = TARGETS.lines().filter(|line| !line.starts_with('#')).count();
+        proof(16, tried, counts.iter().sum(), &control);
     });
 }
 
