@@ -23,19 +23,23 @@ const PUBLIC_V6: &str = "2606:2800:220:1:248:1893:25c8:1946";
 /// Forms of the address at which the server of these tests hears, guarded or not.
 const HEARD: [&str; 4] = ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::1"];
 
-/// A server that hears on 127.0.0.1 and, at the same port, on `::1`.
+/// A server that hears on 127.0.0.1 and, at the same port, on `::1`, where the machine has it.
 struct BothStacks {
     v4: Server,
-    v6: Server,
+    v6: Option<Server>,
 }
 
 impl BothStacks {
     async fn start() -> Self {
+        if TcpListener::bind("[::1]:0").await.is_err() {
+            return Self { v4: Server::start(answering(OK)).await, v6: None };
+        }
         loop {
             let v4 = Server::start(answering(OK)).await;
             let other = SocketAddr::new("::1".parse().unwrap(), v4.address.port());
             if TcpListener::bind(other).await.is_ok() {
-                return Self { v6: Server::bind(other, vec![answering(OK)]).await, v4 };
+                let v6 = Some(Server::bind(other, vec![answering(OK)]).await);
+                return Self { v4, v6 };
             }
         }
     }
@@ -45,7 +49,8 @@ impl BothStacks {
     }
 
     fn connections(&self) -> usize {
-        self.v4.seen.connections.get() + self.v6.seen.connections.get()
+        let v6 = self.v6.as_ref().map_or(0, |v6| v6.seen.connections.get());
+        self.v4.seen.connections.get() + v6
     }
 }
 
@@ -129,15 +134,15 @@ fn no_answer_leads_inside() {
         // The control: a guard that is open, and the ways that end where somebody hears.
         let resolver = NameServer::start(ways.clone()).await;
         let client = resolver.client(opening(&["0.0.0.0/0", "::/0"]));
-        let heard =
-            asked.filter(|(_, zone)| leads_to(zone).is_some_and(|to| HEARD.contains(&&*to)));
+        let hears = |to: &str| HEARD.contains(&to) && (to != "::1" || inside.v6.is_some());
+        let heard = asked.filter(|(_, zone)| leads_to(zone).is_some_and(|to| hears(&to)));
         let mut reached = 0;
         for (name, zone) in heard {
             let made = attempt(&client, &format!("http://{name}:{}/", inside.port())).await;
             assert_eq!(made.verdict, Verdict::Delivered, "{zone:?}: {made:?}");
             reached += 1;
         }
-        assert!(reached >= HEARD.len() && inside.connections() > 0);
+        assert!(reached >= HEARD.iter().filter(|to| hears(to)).count() && inside.connections() > 0);
         proof(16, held, held, &format!("with the guard open {reached} of them reached a server"));
     });
 }
@@ -189,6 +194,12 @@ async fn flip(client: &Client, clock: &TestClock, name: &str, port: u16, times: 
 fn rebinding_gains_nothing_on_either_stack() {
     run(async {
         let outside = BothStacks::start().await;
+        let Some(v6) = &outside.v6 else {
+            println!(
+                "skipped: this machine has no ::1 (tests/behaviour/guard.rs has the other stack)"
+            );
+            return;
+        };
         let inside = SocketAddr::new("127.0.0.2".parse().unwrap(), outside.port());
         let inside = Server::bind(inside, vec![answering(OK)]).await;
         let turns = |good: &[&str], bad: &[&str]| {
@@ -212,7 +223,7 @@ fn rebinding_gains_nothing_on_either_stack() {
             held += flips.delivered + flips.refused;
         }
         assert_eq!(inside.seen.connections.get(), 0);
-        assert!(outside.v4.seen.connections.get() > 0 && outside.v6.seen.connections.get() > 0);
+        assert!(outside.v4.seen.connections.get() > 0 && v6.seen.connections.get() > 0);
 
         let open = opening(&["127.0.0.0/8", "::/0"]);
         let (client, clock) = resolver.client_with_clock(open);
