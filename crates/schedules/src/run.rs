@@ -21,8 +21,8 @@ const STEPS_MAX: usize = 50_000;
 /// Holds a scenario to its promise in every order that is drawn, and shows that the same scenario
 /// catches each wrong variant.
 pub(crate) fn prove(part: &str, right: fn(), wrong: &[(&str, fn())]) {
-    let schedules =
-        if std::env::var_os("PROVE_LONG").is_some() { SCHEDULES_LONG } else { SCHEDULES };
+    let is_long = std::env::var_os("PROVE_LONG").is_some_and(|value| value == "1");
+    let schedules = if is_long { SCHEDULES_LONG } else { SCHEDULES };
     schedule(right, schedules, FailurePersistence::Print);
     for (name, wrong) in wrong {
         assert!(is_caught(*wrong), "{part}: {name} is not caught: the scenario shows nothing");
