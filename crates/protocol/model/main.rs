@@ -97,7 +97,7 @@ fn tell_worlds(out: &mut impl io::Write, worlds: &[Bounds]) -> io::Result<bool> 
         tell(out, &format!("{bounds:?}"), &found)?;
     }
     writeln!(out, "{reached}{} states of the row", reached.row_states())?;
-    Ok(is_right && reached.missing().is_empty())
+    Ok(is_right && reached.missing().is_empty() && reached.unlisted().is_empty())
 }
 
 /// The first world that shows a mutant; the last one where none does.
@@ -130,6 +130,7 @@ fn tell(out: &mut impl io::Write, what: &str, found: &Found) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Action;
 
     /// For every order of everything that can happen within the bounds: no property is violated,
     /// and from everywhere a final status can be reached.
@@ -152,6 +153,7 @@ mod tests {
         assert!(states >= least, "{states} states");
         // A world in which something never happens says nothing about it.
         assert!(reached.missing().is_empty(), "{reached}");
+        assert_eq!(reached.unlisted(), Vec::<&str>::new(), "not in the lists of reached.rs");
         println!(
             "proof: 1 tried {states} held {states} control each of {} rules taken out is missed; \
              {} kinds of steps, {} states of the row",
@@ -167,6 +169,15 @@ mod tests {
         let rules = Rules { bounds: world([2, 1, 0, 0, 0]), mutant: None };
         let missing = explore(&rules, STATES_MAX).reached.missing();
         assert!(missing.contains(&"crashes") && !missing.contains(&"POSTs a retry"), "{missing:?}");
+    }
+
+    /// The control of what stands in the lists: a step that does not is told.
+    #[test]
+    fn what_no_list_has_is_told() {
+        let mut reached = Reached::default();
+        reached.took(Action::Time("a lease ends"));
+        reached.took(Action::Time("the moon rises"));
+        assert_eq!(reached.unlisted(), ["the moon rises"]);
     }
 
     /// For every rule: without it the search finds what the rule is for.

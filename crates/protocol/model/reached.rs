@@ -120,6 +120,12 @@ impl Reached {
         all.filter(|what| self.times(what) == 0).collect()
     }
 
+    /// Actions that were taken and that no list has: nobody would miss them.
+    pub(crate) fn unlisted(&self) -> Vec<&'static str> {
+        let is_listed = |what: &str| ACTIONS.iter().chain(&LEASES).any(|known| *known == what);
+        self.actions.iter().map(|(what, _)| *what).filter(|what| !is_listed(what)).collect()
+    }
+
     /// How many different states of the row there were.
     pub(crate) fn row_states(&self) -> usize {
         self.rows.len()
