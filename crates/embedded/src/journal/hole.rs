@@ -95,7 +95,8 @@ impl Hole {
 /// Notes that an operator goes on without a journal that is not there, or what it does not have.
 fn note(journal: &Path) -> io::Result<()> {
     // One that is there has the bytes that were cut.
-    OpenOptions::new().write(true).create(true).open(journal.with_extension("lost"))?.sync_all()?;
+    let note = journal.with_extension("lost");
+    OpenOptions::new().write(true).create(true).truncate(false).open(note)?.sync_all()?;
     sync_directory(parent(journal))
 }
 

@@ -294,7 +294,9 @@ fn consent_by_an_earlier_version_counts() {
     fs::write(&path, &bytes[..ends[5]]).unwrap();
     assert_eq!(only_hole(&store).accepted_in(), path.with_file_name("1.lost"));
     for (note, consent) in [(None, Consent::Missing), (Some(&b""[..]), Consent::Given)] {
-        note.map(|note| fs::write(path.with_extension("lost"), note).unwrap());
+        if let Some(note) = note {
+            fs::write(path.with_extension("lost"), note).unwrap();
+        }
         assert_eq!(only_hole(&store).consent().unwrap(), consent);
     }
     // Once the one before it is removed, too.

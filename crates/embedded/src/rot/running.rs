@@ -125,10 +125,8 @@ fn what_cannot_be_read_now_is_looked_at_again() {
         // "Too many levels of symbolic links", which root meets too.
         std::os::unix::fs::symlink(&table, &table).unwrap();
         scrub::start(files, &ledger.shared).unwrap();
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < AGAIN * 2 {
-            tokio::task::yield_now().await;
-        }
+        // Nothing tells that it has not given up.
+        tokio::time::sleep(AGAIN * 2).await;
         assert!(scrub::is_running(&ledger.shared), "it gave up");
         assert_eq!(ledger.health(), Health::Healthy);
         flip(&aside, 100);

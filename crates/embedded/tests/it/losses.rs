@@ -174,9 +174,9 @@ async fn an_accepted_loss_is_lost_once() {
 }
 
 fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
+    let mut bytes = fs::read(path).expect("a journal");
     bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
+    fs::write(path, bytes).expect("written");
 }
 
 /// The store is gone and its witness is not: refused, and no empty one takes its place.
