@@ -1,7 +1,9 @@
-//! Failpoints: a named place in the order of writes, and what happens there, exactly once.
+//! Failpoints: a named place in the order of writes, and what happens there, once.
 //!
-//! There is one for each row of the protocol's table of crash points, in three forms: the process
-//! ends there, the step fails there, or it takes far too long there.
+//! There is one for each row of the protocol's table of crash points, in three forms. Most often the
+//! process ends there, the step fails there, or it takes far too long there; where a row is about
+//! something else (a clock, a full disk, a drain, a service that is out), these are three degrees
+//! or places of that.
 
 mod act;
 mod rows;
@@ -14,14 +16,14 @@ pub(crate) use act::Extras;
 /// Rows of the table of crash points.
 pub const CRASH_POINTS: u8 = 43;
 
-/// What goes wrong at a failpoint.
+/// Which form of its row a failpoint has, by what goes wrong in most rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// The process ends, or whoever asked goes away.
+    /// The process ends, or whoever asked goes away; the first form.
     Abort,
-    /// The step fails.
+    /// The step fails; the second form.
     Error,
-    /// The step takes far too long.
+    /// The step takes far too long; the third form.
     Delay,
 }
 
@@ -53,7 +55,8 @@ pub struct Failpoint {
     pub row: u8,
     /// What goes wrong.
     pub how: How,
-    /// It goes wrong when the place is come to for the so-manieth time, from 1.
+    /// It goes wrong when the place is come to for the so-manieth time, from 1; a poison event each
+    /// time that it comes there.
     pub nth: u64,
 }
 
