@@ -64,6 +64,14 @@ pub struct Service {
     pub windows: Vec<Window>,
 }
 
+impl Service {
+    /// One that does not fail.
+    pub(crate) const fn faultless(latency_ms: Millis) -> Self {
+        let windows = Vec::new();
+        Self { latency_ms, fails_permille: 0, lost_permille: 0, entries_permille: 0, windows }
+    }
+}
+
 /// What is odd about the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Oddities {

@@ -3,7 +3,7 @@
 use posthaste_domain::{RetrySchedule, TenantId};
 use posthaste_engine::Settings;
 
-use super::{Clients, DiskFate, Fault, Fleet, Happening, Oddities, Plan, Service, Swarm, Tenant};
+use super::{Clients, DiskFate, Fault, Fleet, Happening, Oddities, Plan, Tenant, throttled};
 use crate::endpoint::Behaviour;
 use crate::failpoint::{Failpoint, How};
 use posthaste_sim::Chance;
@@ -26,19 +26,10 @@ impl Plan {
         // These places are come to often; the others once or twice.
         let is_often = matches!(row, 1..=3 | 6..=14 | 16..=19 | 21..=23 | 36..=41 | 43);
         let nth = if is_often { chance.within((1, 4)) } else { 1 };
-        let near = || Service {
-            latency_ms: (1, 20),
-            fails_permille: 0,
-            lost_permille: 0,
-            entries_permille: 0,
-            windows: Vec::new(),
-        };
+        let quiet = Self::quiet(seed, EVENTS);
         Self {
-            seed,
             tenants: tenants(row),
             fleet: fleet(daemons, row == 42 && how == How::Error),
-            rows: near(),
-            queue: near(),
             index_lag_ms: if row == 26 { (1_000, 60_000) } else { (0, 100) },
             oddities: Oddities {
                 doubled_permille: if row == 4 { 1_000 } else { 0 },
@@ -46,24 +37,17 @@ impl Plan {
                 ..Oddities::NONE
             },
             clients: Clients {
-                events: EVENTS,
                 post_ms: POST_MS,
                 keyed_permille: chance.pick(&[500, 1_000]),
                 by_reference_permille: chance.pick(&[0, 1_000]),
-                old_form_permille: 0,
-                strays: 0,
                 operations: if matches!(row, 24 | 30..=33) { 60 } else { 0 },
-                changes: 0,
                 killer: (row == 35).then_some(3),
-                spared: false,
+                ..quiet.clients
             },
-            ours_permille: 0,
-            swarm: Swarm::NONE,
             faults: ends_before(row),
             failpoint: Some(Failpoint { row, how, nth }),
             calm_ms: CALM_MS,
-            check_every: 1,
-            mutant: None,
+            ..quiet
         }
     }
 }
@@ -99,8 +83,6 @@ fn tenants(row: u8) -> Vec<Tenant> {
 fn fleet(daemons: usize, same_name: bool) -> Fleet {
     let schedule = RetrySchedule::try_new(&[3_000, 12_000], 0.1, 4).expect("lawful");
     Fleet {
-        daemons,
-        shards: 1,
         same_name,
         engine: Settings { schedule, breaker_failures: 0, ..Settings::default() },
         held_max: 1_000,
@@ -108,15 +90,7 @@ fn fleet(daemons: usize, same_name: bool) -> Fleet {
         held_bytes_max: 1 << 20,
         intake_polls: 1,
         row_writers: 2,
-        row_batch_max: 25,
-        inbox_max: 8_192,
-        disk_ms: (0, 2),
-        skews_ms: vec![0; daemons],
-        drifts_ppm: vec![0; daemons],
-        full_disks: Vec::new(),
-        failed_commits_permille: 0,
-        sweep_pause_ms: 15_000,
-        poll_wait_ms: 3_000,
         idle_turn_ms: 20_000,
+        ..throttled::fleet(daemons)
     }
 }

@@ -3,7 +3,7 @@
 use posthaste_domain::{RetrySchedule, TenantId};
 use posthaste_engine::Settings;
 
-use super::{Clients, Fleet, Oddities, Plan, Service, Swarm, Tenant, Window};
+use super::{Clients, Fleet, Plan, Service, Tenant, Window};
 use crate::endpoint::Behaviour;
 
 /// Tenants, so that no endpoint's own limit is what is measured.
@@ -23,43 +23,21 @@ impl Plan {
     #[must_use]
     pub fn throttled(seed: u64, events_per_s: u64, daemons: usize) -> Self {
         let post_ms = FROM_MS + LASTS_MS + AFTER_MS;
-        let near = |windows| Service {
-            latency_ms: (3, 8),
-            fails_permille: 0,
-            lost_permille: 0,
-            entries_permille: 0,
-            windows,
-        };
         let until_ms = FROM_MS + LASTS_MS;
         let throttle = Window { from_ms: FROM_MS, until_ms, passes_permille: PASSES_PERMILLE };
+        let quiet = Self::quiet(seed, events_per_s * post_ms / 1_000);
         Self {
-            seed,
             tenants: (0..TENANTS).map(healthy).collect(),
             fleet: fleet(daemons),
-            rows: near(vec![throttle]),
-            queue: near(Vec::new()),
+            rows: Service { windows: vec![throttle], ..Service::faultless((3, 8)) },
+            queue: Service::faultless((3, 8)),
             index_lag_ms: (10, 500),
-            oddities: Oddities::NONE,
-            clients: Clients {
-                events: events_per_s * post_ms / 1_000,
-                post_ms,
-                keyed_permille: 0,
-                by_reference_permille: 0,
-                old_form_permille: 0,
-                strays: 0,
-                operations: 0,
-                changes: 0,
-                killer: None,
-                spared: true,
-            },
+            clients: Clients { post_ms, by_reference_permille: 0, spared: true, ..quiet.clients },
             ours_permille: 5,
-            swarm: Swarm::NONE,
-            faults: Vec::new(),
-            failpoint: None,
             // The weather ends with its window; nothing else fails.
             calm_ms: post_ms,
             check_every: 100_000,
-            mutant: None,
+            ..quiet
         }
     }
 

@@ -1,5 +1,6 @@
-//! Worlds of one promise each: a daemon that vanishes, one that stands still beyond its leases, and
-//! a cloud that misbehaves in every way under load.
+//! A quiet world, on which the others made by hand build, and worlds of one promise each: a daemon
+//! that vanishes, one that stands still beyond its leases, and a cloud that misbehaves in every way
+//! under load.
 
 use posthaste_domain::RetrySchedule;
 use posthaste_engine::Settings;
@@ -10,7 +11,7 @@ use crate::endpoint::Behaviour;
 use posthaste_sim::Chance;
 
 const MINUTE_MS: u64 = 60_000;
-/// Longer than anything in a world.
+/// Longer than anything in a world: such a daemon is away until calm.
 const FOR_EVER_MS: u64 = 24 * 60 * MINUTE_MS;
 /// Events in a small world.
 const EVENTS: u64 = 40;
@@ -20,13 +21,6 @@ impl Plan {
     /// thing to happen.
     #[must_use]
     pub fn quiet(seed: u64, events: u64) -> Self {
-        let near = || Service {
-            latency_ms: (1, 20),
-            fails_permille: 0,
-            lost_permille: 0,
-            entries_permille: 0,
-            windows: Vec::new(),
-        };
         let of = [
             Behaviour::Healthy { slowest_ms: 50 },
             Behaviour::FailsFirst(1),
@@ -45,8 +39,8 @@ impl Plan {
                 .map(|(behaviour, number)| Tenant { behaviour, ..healthy(number) })
                 .collect(),
             fleet,
-            rows: near(),
-            queue: near(),
+            rows: Service::faultless((1, 20)),
+            queue: Service::faultless((1, 20)),
             index_lag_ms: (10, 2_000),
             oddities: Oddities::NONE,
             clients: Clients {
@@ -71,8 +65,7 @@ impl Plan {
         }
     }
 
-    /// A daemon dies with its disk while retries wait there, and does not come back before every
-    /// event is settled.
+    /// A daemon dies with its disk while retries wait there, and stays away until calm.
     #[must_use]
     pub fn vanishing(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
@@ -81,7 +74,7 @@ impl Plan {
         let daemon = chance.index(plan.fleet.daemons);
         let what = Happening::Crash(DiskFate::Lost, FOR_EVER_MS);
         plan.faults = vec![Fault { at_ms, daemon, what }];
-        // It comes back in calm: by then others have taken over what it had.
+        // Time enough for a lease, a sweep and the retries: others take over what it had.
         plan.calm_ms = 8 * MINUTE_MS;
         plan
     }
@@ -116,20 +109,18 @@ impl Plan {
         let end = queue_out + OUT_MS;
         let mut plan = Self::throttled(seed, events_per_s, 3);
         let service = |out_ms| Service {
-            latency_ms: (3, 8),
-            fails_permille: 0,
             lost_permille: 100,
             entries_permille: 50,
             windows: vec![
                 Window { from_ms: 0, until_ms: end, passes_permille: 700 },
                 Window { from_ms: out_ms, until_ms: out_ms + OUT_MS, passes_permille: 0 },
             ],
+            ..Service::faultless((3, 8))
         };
         (plan.rows, plan.queue) = (service(rows_out), service(queue_out));
         plan.clients.post_ms = end + after_ms;
         plan.clients.events = events_per_s * plan.clients.post_ms / 1_000;
         plan.clients.keyed_permille = 1_000;
-        plan.clients.spared = true;
         plan.ours_permille = 0;
         // Faults of single calls go on; the judge of speed looks at what follows the outages.
         plan.calm_ms = end + after_ms;
