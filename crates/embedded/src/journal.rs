@@ -14,13 +14,15 @@
 //!  3 │ XXH3 of the items 8 │ "FJL" 3                                              end
 //! ```
 //!
-//! Refuses to write, but for what [`hole`] says. Input is damaged bytes: nothing here panics or trusts a
-//! length.
+//! Refuses to write, but for what [`hole`] says. Input is damaged bytes: nothing here panics or
+//! trusts a length.
 
 mod hole;
 mod replay;
 
 pub(crate) use hole::{Consent, Hole, cut, free};
+#[cfg(test)]
+pub(crate) use replay::placed;
 pub(crate) use replay::replay_all;
 
 use std::fs::File;

@@ -30,8 +30,25 @@ use crate::codec::{self, CommitRow};
 use crate::damage::{Damage, Kind};
 use crate::journal;
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, Table};
-use manifest::Runs;
+use manifest::{Runs, TableFile};
 use merge::Rows;
+
+#[cfg(test)]
+thread_local! {
+    /// Whether this thread reads nothing behind the first damage of a file: the wrong variant by
+    /// which tests show that they notice.
+    pub(crate) static STOPS_AT_DAMAGE: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cfg(test)]
+pub(crate) fn stops_at_damage() -> bool {
+    STOPS_AT_DAMAGE.get()
+}
+
+#[cfg(not(test))]
+pub(crate) const fn stops_at_damage() -> bool {
+    false
+}
 
 /// A write of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +130,13 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// How people name a file.
+    fn place(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
     pub(crate) fn file(&self, kind: Kind, path: &Path, what: impl Into<String>) {
-        let place = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        self.tell(Damage { kind, place, key: None, what: what.into() });
+        self.tell(Damage { kind, place: self.place(path), key: None, what: what.into() });
     }
 
     pub(crate) fn flawed(&self, kind: Kind, flawed: &Flawed) {
@@ -146,6 +167,8 @@ type Recent = BTreeMap<Slice, (u64, Option<Slice>)>;
 /// A store, as far as its files can be read.
 pub(crate) struct RawStore {
     runs: Vec<Runs>,
+    /// Files and directories, by table, of which not every row could be read.
+    unread: Vec<(Table, String)>,
     recent: Vec<Recent>,
     files: usize,
     /// First and last commit that the journals have, and how many.
@@ -159,19 +182,26 @@ impl RawStore {
         let names = names(&keyspaces.join("0"), told);
         let mut ids = HashMap::new();
         let mut runs = Vec::new();
+        let mut unread = Vec::new();
         let mut files = 0;
-        for table in Table::ALL {
-            let named = names.get(table.name()).copied();
+        for of in Table::ALL {
+            let named = names.get(of.name()).copied();
             // In the order in which every store of this version has made them.
-            let id = named.unwrap_or(table as u64 + 1);
+            let id = named.unwrap_or(of as u64 + 1);
             if named.is_none() {
-                let what = format!("it names no {}: taken to be {id}", table.name());
+                let what = format!("it names no {}: taken to be {id}", of.name());
                 told.file(Kind::Manifest, &keyspaces.join("0"), what);
             }
-            ids.insert(id, table);
-            let of_table = runs_of(&keyspaces.join(id.to_string()), told);
+            ids.insert(id, of);
+            let dir = keyspaces.join(id.to_string());
+            let (of_table, is_known) = runs_of(&dir, told);
             files += of_table.iter().map(Vec::len).sum::<usize>();
-            runs.push(apart(of_table, told));
+            let (of_table, flawed) = apart(of_table, told);
+            let incomplete = flawed.into_iter().filter(|file| !table::is_complete(file));
+            let gone = (!is_known).then_some(dir);
+            let paths = incomplete.map(|file| file.path).chain(gone);
+            unread.extend(paths.map(|path| (of, told.place(&path))));
+            runs.push(of_table);
         }
         let mut recent: Vec<Recent> = Table::ALL.map(|_| Recent::new()).into();
         let mut commits: Option<(u64, u64, u64)> = None;
@@ -188,13 +218,19 @@ impl RawStore {
             }
         });
         taken?;
-        Ok(Self { runs, recent, files, commits })
+        Ok(Self { runs, unread, recent, files, commits })
     }
 
     /// The rows of a table, in order, each as its newest write left it.
     pub(crate) fn rows<'a, 't>(&'a self, table: Table, told: &'a Told<'t>) -> Rows<'a, 't> {
         let recent = &self.recent[table as usize];
         Rows::new(&self.runs[table as usize], recent, Some(told))
+    }
+
+    /// Files and directories of a table of which not every row could be read.
+    pub(crate) fn unread(&self, table: Table) -> impl Iterator<Item = String> {
+        let of = self.unread.iter().filter(move |(of, _)| *of == table);
+        of.map(|(_, place)| place.clone())
     }
 
     /// How many table files there are.
@@ -217,33 +253,36 @@ fn commit_of(item: &Item) -> Option<CommitRow> {
 }
 
 /// Looks at every file. One that is not what was written may have any keys, and follows nothing: it
-/// becomes a run of its own.
-fn apart(runs: Runs, told: &Told<'_>) -> Runs {
+/// becomes a run of its own. Gives those, too.
+fn apart(runs: Runs, told: &Told<'_>) -> (Runs, Vec<TableFile>) {
     let mut apart = Vec::new();
     let mut whole = Vec::new();
     for run in runs {
         let (good, bad): (Vec<_>, Vec<_>) = run.into_iter().partition(|file| check(file, told));
         whole.extend((!good.is_empty()).then_some(good));
-        apart.extend(bad.into_iter().map(|file| vec![file]));
+        apart.extend(bad);
     }
-    whole.extend(apart);
-    whole
+    whole.extend(apart.iter().map(|file| vec![file.clone()]));
+    (whole, apart)
 }
 
-/// The table files of a tree; all that are there, where its manifest does not say it.
-fn runs_of(dir: &Path, told: &Told<'_>) -> Runs {
+/// The table files of a tree; all that are there, where its manifest does not say it, and whether
+/// there is any way to know.
+fn runs_of(dir: &Path, told: &Told<'_>) -> (Runs, bool) {
     match manifest::read(dir) {
-        Ok(runs) => runs,
+        Ok(runs) => (runs, true),
         Err(flawed) => {
             told.flawed(Kind::Manifest, &flawed);
-            manifest::all_there(dir).unwrap_or_default()
+            let there = manifest::all_there(dir);
+            let is_known = there.is_ok();
+            (there.unwrap_or_default(), is_known)
         }
     }
 }
 
 /// The numbers of the keyspaces, by name, from the tree that keeps them.
 fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
-    names_in(&apart(runs_of(dir, told), told), Some(told))
+    names_in(&apart(runs_of(dir, told).0, told).0, Some(told))
 }
 
 /// The last commit that the tables of the store in `store` have, 0 where they have none; nothing
@@ -277,7 +316,7 @@ pub(crate) fn names_in(runs: &Runs, told: Option<&Told<'_>>) -> BTreeMap<String,
 }
 
 /// Whether a table's file is what its manifest says; tells where it is not.
-fn check(file: &manifest::TableFile, told: &Told<'_>) -> bool {
+fn check(file: &TableFile, told: &Told<'_>) -> bool {
     let what = match (table::checksum(file, |_| true), file.checksum) {
         (Ok(found), Some(known)) if found != Some(known) => {
             "not the file that was written (checksum)".to_owned()

@@ -15,6 +15,7 @@
 //! that matters.
 
 mod editor;
+mod hit;
 mod judge;
 mod running;
 mod template;

@@ -9,6 +9,7 @@ mod evidence;
 mod export;
 mod index;
 mod jobs;
+mod others;
 mod registry;
 mod repair;
 mod verify;
@@ -16,6 +17,8 @@ mod verify;
 #[cfg(test)]
 pub(crate) use events::label;
 pub use export::{Exported, export};
+#[cfg(test)]
+pub(crate) use repair::repair_in_place_watched;
 pub use repair::{Finding, Repaired, repair, repair_in_place};
 pub use verify::{Verified, verify};
 
@@ -61,8 +64,16 @@ pub enum ToolError {
 impl ToolError {
     /// Whether the command was wrong, and not the disk.
     #[must_use]
-    pub const fn is_misuse(&self) -> bool {
-        matches!(self, Self::Directory(_) | Self::InTheWay { .. })
+    pub fn is_misuse(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        match self {
+            Self::Directory(OpenError::Unusable { source, .. }) => {
+                matches!(source.kind(), NotFound | NotADirectory | PermissionDenied)
+            }
+            Self::Directory(OpenError::Unwritable { .. }) => false,
+            Self::Directory(_) | Self::InTheWay { .. } => true,
+            Self::Unreadable { .. } | Self::Unwritable { .. } => false,
+        }
     }
 }
 
@@ -75,4 +86,22 @@ fn read_store(directory: &Directory, told: &Told<'_>) -> Result<RawStore, ToolEr
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ToolError {
     let path = path.to_owned();
     move |source| ToolError::Unreadable { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// What another command would not mend is no misuse.
+    #[test]
+    fn a_disk_that_fails_is_no_misuse() {
+        let is_misuse = |error: Errno| {
+            let unusable = OpenError::Unusable { path: PathBuf::new(), source: error.into() };
+            ToolError::Directory(unusable).is_misuse()
+        };
+        assert!([Errno::NOENT, Errno::ACCESS, Errno::NOTDIR].into_iter().all(is_misuse));
+        assert!(![Errno::IO, Errno::NOSPC, Errno::ROFS].into_iter().any(is_misuse));
+    }
 }

@@ -36,8 +36,8 @@ Examples:
 const REPAIR_EXAMPLES: &str = "\
 Writes what is whole into a new directory, and says what is not. The old directory is only read.
 An event whose payload is whole is kept; where its row is lost it is kept as the rest of it tells,
-and in doubt it is delivered again. Exit codes: 0 if nothing was lost, 65 if something was; the
-new directory can be served from either way.
+and in doubt it is delivered again. Exit codes: 0 if nothing was lost, 65 if something was, be it an
+event, a tenant, a key or a job; the new directory can be served from either way.
 
 Examples:
   posthaste ledger repair --to /var/lib/posthaste-repaired
@@ -94,7 +94,7 @@ pub struct Repair {
     /// Put the new directory in the place of the old one, which is kept beside it
     #[arg(long, conflicts_with = "to")]
     pub in_place: bool,
-    /// Print one JSON object a line: each `damage`, `lost` and `mended` event, then the `summary`
+    /// Print one JSON object a line: each `damage`, what is `lost` or `mended`, then the `summary`
     #[arg(long)]
     pub json: bool,
     /// The configuration.
@@ -247,24 +247,28 @@ fn repair(dir: &Path, arguments: &Repair) -> Result<ExitCode, ToolError> {
             (repaired, dir.to_owned())
         }
     };
-    let Repaired { source, kept, lost, mended, commits_missing } = &repaired;
+    let Repaired { source, kept, lost, others_lost, mended, commits_missing } = &repaired;
     let text = || {
         let missing = match commits_missing {
             0 => String::new(),
             n => format!("; {n} acknowledged commits are missing, of which nothing is known"),
         };
         let damages = source.damages;
-        let head = format!("{} can be served from: {damages} damages", place.display());
-        let rest = format!("{lost} events lost, {mended} kept as the rest of them tells{missing}");
-        format!("{head}, {rest}\n{}", summary(kept))
+        format!(
+            "{} can be served from: {damages} damages, {lost} events lost, {mended} kept as the \
+             rest of them tells, {others_lost} tenants, keys or jobs lost{missing}\n{}",
+            place.display(),
+            summary(kept)
+        )
     };
     lines.line(text, || {
         json!({ "summary": {
             "directory": place.display().to_string(), "damages": source.damages, "lost": lost,
-            "mended": mended, "commits_missing": commits_missing, "kept": summary_json(kept),
+            "others_lost": others_lost, "mended": mended, "commits_missing": commits_missing,
+            "kept": summary_json(kept),
         } })
     });
-    Ok(lines.end(*lost == 0 && *commits_missing == 0))
+    Ok(lines.end(repaired.is_complete()))
 }
 
 fn tell_finding(lines: &Lines, finding: &Finding) {
@@ -274,6 +278,10 @@ fn tell_finding(lines: &Lines, finding: &Finding) {
         Finding::Lost { event, what } => {
             let text = || format!("lost     {event}: {what}");
             lines.line(text, || json!({ "lost": named(event, what) }));
+        }
+        Finding::LostOther { name, what } => {
+            let text = || format!("lost     {name}: {what}");
+            lines.line(text, || json!({ "lost": { "other": name, "what": what } }));
         }
         Finding::Mended { event, what } => {
             let text = || format!("mended   {event}: {what}");
@@ -350,6 +358,23 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever is lost is told by the exit code, too.
+    #[test]
+    fn a_repair_that_lost_anything_is_not_complete() {
+        let whole = |lost, others_lost, commits_missing| Repaired {
+            source: Verified::default(),
+            kept: Verified::default(),
+            lost,
+            others_lost,
+            mended: 3,
+            commits_missing,
+        };
+        assert!(whole(0, 0, 0).is_complete());
+        for repaired in [whole(1, 0, 0), whole(0, 1, 0), whole(0, 0, 1)] {
+            assert!(!repaired.is_complete(), "{repaired:?}");
+        }
+    }
 
     /// The vectors of RFC 4648.
     #[test]

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Home, Setup, command};
+use crate::support::eventually;
 
 const EVENTS: usize = 20;
 
@@ -134,6 +135,44 @@ async fn a_damaged_journal_is_repaired() {
     assert_eq!(exported(&home.data()), kept);
     let daemon = Daemon::start(&home, &setup).await;
     daemon.ready().await;
+}
+
+/// A disk that takes the table with the tenants: every event is kept, and yet the exit code says
+/// that something is lost, and the lines say what.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_lost_a_tenant_says_so() {
+    let home = Home::new();
+    let ids = accepted(&home).await;
+    // As if the journal had grown large: what is before the last batch goes to tables now.
+    let first = journal(&home.data());
+    let bytes = fs::read(&first).unwrap();
+    let last = bytes.windows(5).rposition(|five| five == b"FJL\x03\x01").unwrap() + 4;
+    fs::write(first.with_file_name("1.jnl"), &bytes[last..]).unwrap();
+    fs::write(&first, &bytes[..last]).unwrap();
+    let daemon = Daemon::start(&home, &Setup::default()).await;
+    eventually("the first journal is removed", async || !first.exists()).await;
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().await.0.success());
+    let mut lost = 0;
+    for keyspace in fs::read_dir(home.data().join("ledger/keyspaces")).unwrap() {
+        let keyspace = keyspace.unwrap().path();
+        if keyspace.ends_with("9") {
+            for table in fs::read_dir(keyspace.join("tables")).unwrap() {
+                fs::remove_file(table.unwrap().path()).unwrap();
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 0, "the tenants are in no table");
+    let target = home.file("repaired");
+    let output = ledger(&["repair", "--json", "--to", target.to_str().unwrap()], &home.data());
+    let said = lines(&output);
+    assert_eq!(output.status.code(), Some(65), "{said:?} {}", errors(&output));
+    assert!(said.iter().any(|line| line["lost"]["other"] == "tenant acme"), "{said:?}");
+    let summary = &said.last().unwrap()["summary"];
+    assert_eq!((summary["lost"].as_u64(), summary["commits_missing"].as_u64()), (Some(0), Some(0)));
+    assert!(summary["others_lost"].as_u64() > Some(0), "{summary}");
+    assert_eq!(exported(&target), ids);
 }
 
 #[test]

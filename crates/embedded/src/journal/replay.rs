@@ -11,7 +11,7 @@ use std::path::Path;
 use lsm_tree::Slice;
 
 use super::{HEAD_LEN, Input, LZ4, START, Stop, TRAILER, batch_of, named};
-use crate::raw::{Item, table};
+use crate::raw::{Item, stops_at_damage, table};
 
 const VALUE: u8 = 0;
 
@@ -74,6 +74,7 @@ fn batches(path: &Path, each: &mut dyn FnMut(u64, Vec<Found>)) -> io::Result<()>
         match whole_batch(&mut input, each) {
             Ok(()) => {}
             Err(Stop::End) => return Ok(()),
+            Err(Stop::Damaged) if stops_at_damage() => return Ok(()),
             Err(Stop::Io(error)) => return Err(error),
             Err(Stop::Damaged) => break before,
         }
@@ -125,6 +126,27 @@ fn written(bytes: &[u8], value_at: usize, seqno: u64) -> Option<Written> {
         _ => None,
     };
     Some(Written { keyspace, item: Item { key: Slice::from(key), seqno, value } })
+}
+
+/// The batches of a whole journal, each with its place.
+#[cfg(test)]
+pub(crate) fn placed(path: &Path) -> Vec<(std::ops::Range<u64>, Vec<Written>)> {
+    let file = File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let mut input = Input::new(file, length);
+    let mut placed = Vec::new();
+    loop {
+        let (from, mut rows) = (input.at, Vec::new());
+        let read = whole_batch(&mut input, &mut |seqno, items| {
+            let all = items.iter().filter_map(|(bytes, at)| written(bytes, *at, seqno));
+            rows.extend(all);
+        });
+        match read {
+            Ok(()) => placed.push((from..input.at, rows)),
+            Err(Stop::End) => return placed,
+            Err(_) => panic!("the journal is damaged"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::archive::{self, Bytes};
 use super::manifest::TableFile;
-use super::{Flaw, Item};
+use super::{Flaw, Item, stops_at_damage};
 
 const HEADER_LEN: usize = 33;
 const MAGIC: &[u8; 4] = b"LSM\x03";
@@ -74,6 +74,12 @@ impl Blocks {
         let (end, end_is_known) = (behind.unwrap_or(length), behind.is_some());
         let packing = sections.and_then(|sections| packing(&file, &sections));
         Ok(Self { file, seqno_base: table.seqno_base, at: 0, end, end_is_known, packing })
+    }
+
+    /// How far it has read.
+    #[cfg(test)]
+    pub(crate) const fn at(&self) -> u64 {
+        self.at
     }
 
     pub(crate) fn next(&mut self) -> io::Result<Next> {
@@ -138,7 +144,8 @@ impl Blocks {
     /// Goes to the next place that looks like a block.
     fn step_over(&mut self) -> io::Result<Next> {
         let from = self.at;
-        self.at = self.find_header(from + 1)?.unwrap_or(self.end);
+        let next = if stops_at_damage() { None } else { self.find_header(from + 1)? };
+        self.at = next.unwrap_or(self.end);
         Ok(Next::Damage { from, to: self.at })
     }
 
@@ -160,16 +167,49 @@ impl Blocks {
     }
 }
 
-/// How a file's data blocks are packed, by its own words.
-fn packing(file: &File, sections: &[archive::Section]) -> Option<CompressionType> {
+/// What a file says of itself.
+fn words(file: &File, sections: &[archive::Section]) -> Option<DataBlock> {
     let bytes = archive::read(file, sections, b"meta").ok()?;
     let block = Block::from_reader(&mut &*bytes, CompressionType::None).ok()?;
-    let words = (block.header.block_type == BlockType::Meta).then(|| DataBlock::new(block))?;
-    let found = words.point_read(b"compression#data", u64::MAX)?;
+    (block.header.block_type == BlockType::Meta).then(|| DataBlock::new(block))
+}
+
+/// How a file's data blocks are packed, by its own words.
+fn packing(file: &File, sections: &[archive::Section]) -> Option<CompressionType> {
+    let found = words(file, sections)?.point_read(b"compression#data", u64::MAX)?;
     match *found.value.first()? {
         0 => Some(CompressionType::None),
         1 => Some(CompressionType::Lz4),
         _ => None,
+    }
+}
+
+/// Whether every row of a file can be read, though it is not what was written: it is the file of
+/// its name, and has as many rows as it says.
+pub(crate) fn is_complete(table: &TableFile) -> bool {
+    all_rows(table).unwrap_or(false)
+}
+
+fn all_rows(table: &TableFile) -> Result<bool, Flaw> {
+    let file = File::open(&table.path)?;
+    let words = words(&file, &archive::sections(&file)?);
+    let number = |name: &[u8]| {
+        let found = words.as_ref()?.point_read(name, u64::MAX)?;
+        Some(u64::from_le_bytes((*found.value).try_into().ok()?))
+    };
+    let id = table.path.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let (Some(rows), true) = (number(b"item_count"), id.is_some() && number(b"table_id") == id)
+    else {
+        return Ok(false);
+    };
+    let mut blocks = Blocks::open(table)?;
+    let mut read = 0;
+    loop {
+        match blocks.next()? {
+            Next::Items(items) => read += items.len() as u64,
+            Next::Damage { .. } => return Ok(false),
+            Next::End => return Ok(read == rows),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The editor: what disks do to the files of a closed ledger, drawn by a seed.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::template::{Template, files};
@@ -86,6 +87,18 @@ impl Edit {
 
     pub(super) fn what(&self) -> What {
         what_is(&self.file)
+    }
+
+    /// The bytes that it touches, of a file of that length.
+    pub(super) fn range(&self, length: usize) -> Range<usize> {
+        match self.how {
+            How::Flip { at, .. } => at..at + 1,
+            How::Zero { page } | How::Duplicate { page, .. } | How::Drop { page } => {
+                page * PAGE..(page + 1) * PAGE
+            }
+            How::Cut { at } => at..length,
+            How::Remove | How::RemoveTree | How::Swap => 0..length,
+        }
     }
 
     /// Damages the ledger in `data`.

@@ -107,6 +107,7 @@ pub(super) async fn judge_repair(
             named.insert(event);
         }
         Finding::Damaged(damage) => damages.push(damage.to_string()),
+        Finding::LostOther { .. } => {}
     };
     let repaired = catch_unwind(AssertUnwindSafe(|| repair(&copy.data(), &target, &mut tell)));
     let repaired = match repaired.map_err(|_| "panicked".to_owned())? {

@@ -11,17 +11,19 @@ use posthaste_ports::memory::NullSink;
 use posthaste_ports::{Job, JobChange, JobState, JobStore as _, TenantStore as _};
 
 use super::editor::{Edit, How};
+use super::hit::rows_end;
 use super::judge::fingerprint;
 use super::runtime;
-use super::template::{NOW, Template, settings, view};
+use super::template::{Copy, NOW, Template, copy_dir, files, settings, view};
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
-use crate::raw::{RawStore, Told};
+use crate::raw::{RawStore, Told, table};
+use crate::scrub;
 use crate::settings::{Settings, SyncMode};
 use crate::tables::{COMMIT_KEY, TIDE_KEY, Table};
 use crate::testing::{Watch, delivery, home, instance, tenant_id};
-use crate::tools::{Finding, ToolError, export, repair, verify};
+use crate::tools::{Finding, ToolError, export, repair, repair_in_place_watched, verify};
 
 /// Every row but those that only serve the store itself.
 fn rows(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
@@ -72,7 +74,7 @@ fn a_whole_ledger_is_the_same_after_a_repair() {
     let (one, two) = (copy.beside("one"), copy.beside("two"));
     for (from, to) in [(copy.data(), &one), (one.clone(), &two)] {
         let repaired = repair(&from, to, &mut |finding| panic!("{finding:?}")).unwrap();
-        assert_eq!((repaired.lost, repaired.mended, repaired.commits_missing), (0, 0, 0));
+        assert!(repaired.is_complete() && repaired.mended == 0, "{repaired:?}");
         assert_eq!(repaired.kept.events, verified.events);
         assert!(rows(&from) == rows(to));
     }
@@ -116,6 +118,91 @@ fn a_repair_that_is_cut_off_is_not_served() {
     let mut tell = |finding| lost += u64::from(matches!(finding, Finding::Lost { .. }));
     let repaired = repair(&copy.data(), &copy.beside("other"), &mut tell).unwrap();
     assert!(lost > 0 && lost == repaired.lost);
+}
+
+/// Names of what is lost beside events, by a repair of a copy in which `damage` was done to the
+/// largest table file of a keyspace.
+fn others_lost(copy: &Copy, table: Table, damage: impl Fn(&Path)) -> Vec<String> {
+    let keyspace = format!("ledger/keyspaces/{}/tables", table as u64 + 1);
+    let mut files = files(&copy.data().join(keyspace));
+    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    damage(&files[0]);
+    let mut names = Vec::new();
+    let mut tell = |finding| match finding {
+        Finding::LostOther { name, .. } => names.push(name),
+        Finding::Lost { event, .. } => panic!("{event}"),
+        _ => {}
+    };
+    let repaired = repair(&copy.data(), &copy.beside("repaired"), &mut tell).unwrap();
+    assert_eq!(repaired.others_lost, names.len() as u64);
+    assert_eq!(repaired.is_complete(), names.is_empty());
+    names
+}
+
+/// A repair that keeps every event and loses a tenant, a key or a claim says so, and by what name.
+#[test]
+fn what_is_lost_beside_events_is_named() {
+    let template = runtime().block_on(Template::make());
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    let tenants = others_lost(&template.copy(), Table::Tenants, remove);
+    assert!(
+        tenants.starts_with(&["tenant acme".to_owned(), "tenant beta".to_owned()]),
+        "{tenants:?}"
+    );
+    assert!(tenants.iter().any(|name| name.contains("keyspaces/9/tables")), "{tenants:?}");
+    let all = |path: &Path| files(path.parent().unwrap()).iter().for_each(|path| remove(path));
+    let claims = others_lost(&template.copy(), Table::Claims, all);
+    assert!(claims.iter().any(|name| name == "a claim of tenant acme"), "{claims:?}");
+    // The whole tree, which leaves no file that could be named.
+    let tree = |path: &Path| fs::remove_dir_all(path.parent().unwrap().parent().unwrap()).unwrap();
+    let tenants = others_lost(&template.copy(), Table::Tenants, tree);
+    assert!(tenants.iter().any(|name| name.ends_with("keyspaces/9")), "{tenants:?}");
+    // One block, which may have had anything; and another file in the place of this one.
+    let tenants = others_lost(&template.copy(), Table::Tenants, |path| flip(path, 40));
+    assert!(tenants.iter().any(|name| name.contains("keyspaces/9/tables")), "{tenants:?}");
+    let empty = |path: &Path| fs::write(path, b"").unwrap();
+    let claims = others_lost(&template.copy(), Table::Claims, empty);
+    assert!(claims.iter().any(|name| name.contains("keyspaces/7/tables")), "{claims:?}");
+    // What only finds rows costs none.
+    let behind = |path: &Path| flip(path, usize::try_from(rows_end(path)).unwrap() + 40);
+    for table in [Table::Tenants, Table::Claims] {
+        assert_eq!(others_lost(&template.copy(), table, behind), Vec::<String>::new());
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x20;
+    fs::write(path, bytes).unwrap();
+}
+
+/// A whole file has every row that it says it has.
+#[test]
+fn a_whole_file_is_complete() {
+    let template = runtime().block_on(Template::make());
+    let named = scrub::examine(&template.data().join("ledger"), true, 0).unwrap();
+    assert!(named.len() > 10 && named.iter().all(table::is_complete));
+}
+
+/// Nobody else gets in, from the first look at the old directory to the last step: it would serve
+/// from what is moved away under it.
+#[test]
+fn a_repair_in_place_is_locked_to_its_end() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    let mut looks = 0;
+    let mut watch = || {
+        looks += 1;
+        let refused = Directory::lock(&copy.data()).unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
+    };
+    let mut tell = |finding| panic!("{finding:?}");
+    let repaired = repair_in_place_watched(&copy.data(), 7, &mut tell, &mut watch);
+    let (repaired, kept) = repaired.unwrap();
+    assert!(repaired.is_complete() && kept == copy.beside("data.damaged-7"));
+    assert_eq!(looks, 2);
+    assert!(rows(&kept) == rows(&copy.data()) && !copy.beside("data.repaired-7").exists());
+    drop((Directory::lock(&copy.data()).unwrap(), Directory::lock(&kept).unwrap()));
 }
 
 /// What is in use is left alone.
@@ -176,6 +263,7 @@ fn a_cache_is_the_same_after_a_repair() {
         let (ledger, _) = cache(&dir);
         let puts = jobs.iter().map(|job| JobChange::Put(Box::new(job.clone())));
         ledger.apply(puts.collect()).await.unwrap();
+        ledger.shared.tables.write_out(0).unwrap();
         ledger.close().await;
     });
     let verified = verify(&dir, &mut |damage| panic!("{damage}")).unwrap();
@@ -184,6 +272,22 @@ fn a_cache_is_the_same_after_a_repair() {
     let repaired = repair(&dir, &target, &mut |finding| panic!("{finding:?}")).unwrap();
     assert_eq!((repaired.kept.jobs, repaired.lost), (3, 0));
     assert!(rows(&dir) == rows(&target));
+    // Jobs that are lost are named by their index.
+    let mut lost = Vec::new();
+    let damaged = home.path().join("damaged");
+    copy_dir(&dir, &damaged);
+    fs::write(damaged.join("ledger/0.jnl"), b"").unwrap();
+    for table in files(&damaged.join("ledger/keyspaces/11/tables")) {
+        fs::remove_file(table).unwrap();
+    }
+    let mut tell = |finding| {
+        if let Finding::LostOther { name, .. } = finding {
+            lost.push(name);
+        }
+    };
+    let repaired = repair(&damaged, &home.path().join("other"), &mut tell).unwrap();
+    assert!((repaired.kept.jobs, repaired.others_lost) == (0, 4) && !repaired.is_complete());
+    assert!(lost[..3].iter().all(|name| name.starts_with("the job of tenant acme, event ")));
     runtime().block_on(async {
         let (ledger, recovery) = cache(&target);
         assert_eq!((recovery.cloned_from, recovery.quarantined), (None, None));

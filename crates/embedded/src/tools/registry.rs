@@ -1,12 +1,12 @@
 //! Tenants, their keys, and settings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lsm_tree::Slice;
-use posthaste_domain::TenantId;
+use posthaste_domain::{KeyHash, TenantId};
 
 use super::events::{Part, foreign, part};
-use crate::codec::{self, KeyRow, TenantRow};
+use crate::codec::{self, CodecError, KeyRow, TenantRow};
 use crate::damage::Kind;
 use crate::keys::{self, RegistryKey};
 use crate::raw::{RawStore, Told};
@@ -21,6 +21,10 @@ pub(crate) struct Registry {
     pub(crate) owned: BTreeSet<Vec<u8>>,
     shard_keys: HashMap<TenantId, u32>,
     pub(crate) keys: u64,
+    /// What is not whole, or gone, by name.
+    pub(crate) lost: BTreeMap<String, String>,
+    /// Tenants that have API keys.
+    pub(crate) named: BTreeSet<TenantId>,
 }
 
 impl Registry {
@@ -39,11 +43,13 @@ impl Registry {
                 }
                 Some(RegistryKey::Setting(name)) => {
                     let whole = codec::unframe(&value).map(|_| ());
-                    part(whole, told, table, &format!("setting {name}")) == Part::Whole(())
+                    registry.part(whole, told, format!("setting {name}")).is_some()
                 }
                 None if *key == *TIDE_KEY => false,
                 None => {
                     foreign(told, table, &key);
+                    let name = format!("row {}", key.escape_ascii());
+                    registry.lost.insert(name, "not a key of this table".to_owned());
                     false
                 }
             };
@@ -61,25 +67,49 @@ impl Registry {
         }
         for key in listed.difference(&registry.owned) {
             told.row(Kind::Reference, table, label(key), "listed, but not there");
+            let mut reader = keys::Reader::new(key);
+            let tenant = reader.byte().and_then(|_| reader.tenant());
+            let hash = reader.rest().try_into().map(KeyHash::from_bytes);
+            if let (Some(tenant), Ok(hash)) = (tenant, hash) {
+                let what = format!("lost; it was tenant {tenant}'s");
+                registry.lost.insert(key_label(&hash), what);
+                registry.named.insert(tenant);
+            }
         }
         registry
     }
 
+    /// What was read, or nothing where it is damaged, which is told and noted.
+    fn part<T>(
+        &mut self,
+        read: Result<T, CodecError>,
+        told: &Told<'_>,
+        label: String,
+    ) -> Option<T> {
+        let what = read.as_ref().err().map(ToString::to_string);
+        match part(read, told, Table::Tenants, &label) {
+            Part::Whole(whole) => Some(whole),
+            Part::Missing | Part::Damaged => {
+                self.lost.insert(label, what.unwrap_or_default());
+                None
+            }
+        }
+    }
+
     fn tenant(&mut self, id: TenantId, value: &[u8], told: &Told<'_>) -> bool {
         let row = codec::decode::<TenantRow>(value).and_then(|row| row.record(id.clone()));
-        let label = format!("tenant {id}");
-        let Part::Whole(record) = part(row, told, Table::Tenants, &label) else { return false };
+        let Some(record) = self.part(row, told, format!("tenant {id}")) else { return false };
         self.shard_keys.insert(id, record.shard_key);
         true
     }
 
-    fn api_key(&mut self, hash: posthaste_domain::KeyHash, value: &[u8], told: &Told<'_>) -> bool {
+    fn api_key(&mut self, hash: KeyHash, value: &[u8], told: &Told<'_>) -> bool {
         let row = codec::decode::<KeyRow>(value);
-        let label = format!("API key {}", hash.key_id());
-        let Part::Whole(row) = part(row, told, Table::Tenants, &label) else { return false };
+        let Some(row) = self.part(row, told, key_label(&hash)) else { return false };
         self.keys += 1;
         if let Ok(tenant) = TenantId::try_new(&row.tenant) {
             self.owned.insert(keys::owned_key(&tenant, &hash));
+            self.named.insert(tenant);
         }
         true
     }
@@ -96,4 +126,9 @@ impl Registry {
     pub(crate) fn tenants(&self) -> u64 {
         self.shard_keys.len() as u64
     }
+}
+
+/// How people name an API key.
+fn key_label(hash: &KeyHash) -> String {
+    format!("API key {}", hash.key_id())
 }

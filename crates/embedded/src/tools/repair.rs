@@ -9,21 +9,26 @@
 //! Refuses to write into the source, and to write where something is already. Cut off at any point,
 //! it leaves the source as it was, and a new directory that no version starts with.
 //!
-//! Invariant: an event whose payload is whole is kept; one that is not kept is named.
+//! Invariant: an event whose payload is whole is kept; one that is not kept is named, as is
+//! anything else.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, PersistMode, Slice};
+use posthaste_domain::TenantId;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::events::{Events, Gathered, Part, label};
 use super::evidence::Evidence;
 use super::index::{Entry, claim_entry, entries};
 use super::registry::Registry;
 use super::verify::{self, Verified};
-use super::{ToolError, jobs, unreadable};
+use super::{ToolError, jobs, others, unreadable};
 use crate::codec::{self, ClaimRow, CommitRow, IdentityRow, JobRow};
 use crate::damage::Damage;
 use crate::directory::{Directory, sync_directory};
@@ -48,6 +53,14 @@ pub enum Finding {
         /// What is known of it.
         what: String,
     },
+    /// A tenant, an API key, a setting, an idempotency key or a job that could not be kept; or a
+    /// file in which there may have been some.
+    LostOther {
+        /// How people name it.
+        name: String,
+        /// What is known of it.
+        what: String,
+    },
     /// An event whose row was lost or older than it was: kept as the rest of it tells.
     Mended {
         /// How people name it.
@@ -66,11 +79,21 @@ pub struct Repaired {
     pub kept: Verified,
     /// Events that could not be kept, each of which was named.
     pub lost: u64,
+    /// Whatever else could not be kept, each of which was named.
+    pub others_lost: u64,
     /// Events that were kept as the rest of them tells.
     pub mended: u64,
     /// Acknowledged commits that are missing without a trace, at least; what was in them is not
     /// known, so none of it could be named.
     pub commits_missing: u64,
+}
+
+impl Repaired {
+    /// Whether all that was there is there.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.lost == 0 && self.others_lost == 0 && self.commits_missing == 0
+    }
 }
 
 /// Writes what is whole in the data directory `source` into the new directory `target`.
@@ -83,32 +106,47 @@ pub fn repair(
     tell: &mut dyn FnMut(Finding),
 ) -> Result<Repaired, ToolError> {
     let from = Directory::lock_to_read(source)?;
+    write_anew(&from, target, tell).map(|(repaired, _)| repaired)
+}
+
+/// As [`repair`], of a directory that is locked; gives the new one, which is locked too.
+fn write_anew(
+    from: &Directory,
+    target: &Path,
+    tell: &mut dyn FnMut(Finding),
+) -> Result<(Repaired, Directory), ToolError> {
     refuse_what_is_there(target)?;
     let tell = RefCell::new(tell);
     let mut damaged = |damage| (tell.borrow_mut())(Finding::Damaged(damage));
-    let told = Told::new(source, &mut damaged);
-    verify::format(&from, &told)?;
-    let (found, store) = verify::examine(&from, &told)?;
+    let told = Told::new(from.path(), &mut damaged);
+    verify::format(from, &told)?;
+    let (found, store) = verify::examine(from, &told)?;
     let into = Directory::begin(target)?;
     let mut repair = Repair {
         evidence: if found.damages > 0 { Evidence::read(&store) } else { Evidence::default() },
         output: Output::open(&into)?,
         tell: &tell,
         lost: 0,
+        others_lost: 0,
         mended: 0,
+        tenants: BTreeSet::new(),
     };
     let registry = Registry::read(&store, &Told::nobody());
     repair.events(&store, &registry)?;
     repair.others(&store, &registry)?;
+    if found.damages > 0 {
+        repair.name_others(&store, &registry);
+    }
     let last = repair.meta(&store, &found)?;
-    let (lost, mended) = (repair.lost, repair.mended);
-    repair.output.close(last)?;
-    let kept = finish(&from, &into, last)?;
+    let Repair { output, lost, others_lost, mended, .. } = repair;
+    output.close(last)?;
+    let kept = finish(from, &into, last)?;
     let commits_missing = found.commits_missing;
-    Ok(Repaired { source: found, kept, lost, mended, commits_missing })
+    Ok((Repaired { source: found, kept, lost, others_lost, mended, commits_missing }, into))
 }
 
-/// Repairs a directory in its own place: the old one is kept beside it. Gives where.
+/// Repairs a directory in its own place: the old one is kept beside it. Gives where. Both are
+/// locked until each is in its place.
 ///
 /// # Errors
 /// As [`repair`], and where the directory cannot be moved, a mount point for one.
@@ -117,21 +155,51 @@ pub fn repair_in_place(
     stamp: u64,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<(Repaired, PathBuf), ToolError> {
+    repair_in_place_watched(dir, stamp, tell, &mut || {})
+}
+
+/// As [`repair_in_place`]; `watch` is called before and after the directories change places.
+pub(crate) fn repair_in_place_watched(
+    dir: &Path,
+    stamp: u64,
+    tell: &mut dyn FnMut(Finding),
+    watch: &mut dyn FnMut(),
+) -> Result<(Repaired, PathBuf), ToolError> {
     let dir = fs::canonicalize(dir).map_err(unreadable(dir))?;
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or("data").to_owned();
     let beside = |what: &str| dir.with_file_name(format!("{name}.{what}-{stamp}"));
     let (target, kept) = (beside("repaired"), beside("damaged"));
-    let repaired = repair(&dir, &target, tell)?;
-    let moved = fs::rename(&dir, &kept).and_then(|()| {
-        // Back, where the second step fails: then nothing has happened.
-        fs::rename(&target, &dir).inspect_err(|_| drop(fs::rename(&kept, &dir)))
-    });
+    let from = Directory::lock_to_read(&dir)?;
+    let (repaired, into) = write_anew(&from, &target, tell)?;
+    watch();
+    let moved = change_places(&dir, &target, &kept);
     let parent = dir.parent().unwrap_or(&dir);
-    moved.and_then(|()| sync_directory(parent)).map_err(|error| ToolError::Unwritable {
+    let kept = moved.and_then(|kept| sync_directory(parent).map(|()| kept));
+    let kept = kept.map_err(|error| ToolError::Unwritable {
         path: dir.clone(),
         detail: format!("{error}; the repaired directory is {}", target.display()),
     })?;
+    watch();
+    drop((from, into));
     Ok((repaired, kept))
+}
+
+/// Puts the new directory in the place of the old one; gives where that is. In one step where the
+/// filesystem can: a daemon that starts in between two would find none, and make one.
+fn change_places(dir: &Path, target: &Path, kept: &Path) -> io::Result<PathBuf> {
+    match renameat_with(CWD, target, CWD, dir, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(match fs::rename(target, kept) {
+            Ok(()) => kept.to_owned(),
+            Err(_) => target.to_owned(),
+        }),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(dir, kept)?;
+            // Back, where the second step fails: then nothing has happened.
+            fs::rename(target, dir).inspect_err(|_| drop(fs::rename(kept, dir)))?;
+            Ok(kept.to_owned())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn refuse_what_is_there(target: &Path) -> Result<(), ToolError> {
@@ -151,7 +219,9 @@ fn finish(from: &Directory, into: &Directory, last: CommitRow) -> Result<Verifie
     // Who was in flight when the last process ended.
     for path in from.registers().map_err(failed)? {
         let Some(name) = path.file_name() else { continue };
-        fs::copy(&path, into.path().join(name)).map_err(failed)?;
+        let copy = into.path().join(name);
+        let copied = fs::copy(&path, &copy).and_then(|_| File::open(&copy)?.sync_all());
+        copied.map_err(failed)?;
     }
     let (mut witness, _) = Witness::open(&into.witness()).map_err(failed)?;
     let proof = Proof { commit: last.number, accepted: last.accepted };
@@ -169,6 +239,8 @@ fn finish(from: &Directory, into: &Directory, last: CommitRow) -> Result<Verifie
         return Err(failed(io::Error::other(format!("it is not what was written: {what}"))));
     }
     into.finish().map_err(failed)?;
+    let parent = into.path().parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_directory(parent.unwrap_or_else(|| Path::new("."))).map_err(failed)?;
     Ok(kept)
 }
 
@@ -177,7 +249,10 @@ struct Repair<'a, 'f> {
     output: Output,
     tell: &'a RefCell<&'f mut dyn FnMut(Finding)>,
     lost: u64,
+    others_lost: u64,
     mended: u64,
+    /// Tenants that have events, and no record.
+    tenants: BTreeSet<TenantId>,
 }
 
 impl Repair<'_, '_> {
@@ -196,6 +271,9 @@ impl Repair<'_, '_> {
                 self.mended += 1;
                 let (event, what) = (gathered.label(), format!("kept as {status}"));
                 (self.tell.borrow_mut())(Finding::Mended { event, what });
+            }
+            if !registry.knows(&gathered.tenant) {
+                self.tenants.insert(gathered.tenant.clone());
             }
             let named = (&gathered.tenant, gathered.event);
             let shard_key = registry.shard_key(&gathered.tenant);
@@ -216,6 +294,15 @@ impl Repair<'_, '_> {
     fn lose(&mut self, event: String, what: String) {
         self.lost += 1;
         (self.tell.borrow_mut())(Finding::Lost { event, what });
+    }
+
+    /// Names whatever else is lost.
+    fn name_others(&mut self, store: &RawStore, registry: &Registry) {
+        let Self { tenants, tell, others_lost, .. } = self;
+        others::each_lost(store, registry, tenants, &mut |name, what| {
+            *others_lost += 1;
+            (tell.borrow_mut())(Finding::LostOther { name, what });
+        });
     }
 
     fn log(&mut self, gathered: &Gathered) -> Result<(), ToolError> {
