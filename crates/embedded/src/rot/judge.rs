@@ -1,18 +1,19 @@
 //! The judge: whether damage was noticed, was harmless, or cost something in silence.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use posthaste_domain::{EventId, EventStatus};
 use posthaste_ports::memory::NullSink;
 
-use super::editor::{Edit, How, What};
+use super::editor::Edit;
+use super::hit::Hit;
 use super::template::{Copy, Seen, Template, View, settings, view};
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::open;
-use crate::raw::archive;
+use crate::raw::STOPS_AT_DAMAGE;
 use crate::scrub;
 use crate::shared::Health;
 use crate::testing::Watch;
@@ -91,13 +92,24 @@ fn difference(before: &View, now: &View) -> String {
     format!("{} of {} events, {first:?}", other.count(), before.len())
 }
 
-/// Repairs, starts what came of it, and looks for every event.
+/// A repair that does its work badly: the judge must say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It reads no file behind its first damage, as the store does.
+    StopsAtDamage,
+    /// It says nothing.
+    TellsNobody,
+}
+
+/// Repairs, starts what came of it, and looks for every event. Gives whether there was anything to
+/// judge.
 pub(super) async fn judge_repair(
     copy: &Copy,
     template: &Template,
     edit: &Edit,
     was_harmless: bool,
-) -> Result<(), String> {
+    wrong: Option<Wrong>,
+) -> Result<bool, String> {
     let before = fingerprint(copy);
     let target = copy.beside("repaired");
     let mut named = HashSet::new();
@@ -109,10 +121,12 @@ pub(super) async fn judge_repair(
         Finding::Damaged(damage) => damages.push(damage.to_string()),
         Finding::LostOther { .. } => {}
     };
+    STOPS_AT_DAMAGE.set(wrong == Some(Wrong::StopsAtDamage));
     let repaired = catch_unwind(AssertUnwindSafe(|| repair(&copy.data(), &target, &mut tell)));
+    STOPS_AT_DAMAGE.set(false);
     let repaired = match repaired.map_err(|_| "panicked".to_owned())? {
         // Which format it has is not known any more, and this version may not guess.
-        Err(ToolError::Directory(OpenError::NewerFormat { .. })) => return Ok(()),
+        Err(ToolError::Directory(OpenError::NewerFormat { .. })) => return Ok(false),
         repaired => repaired.map_err(|error| format!("{error}: {damages:?}"))?,
     };
     if fingerprint(copy) != before {
@@ -123,74 +137,63 @@ pub(super) async fn judge_repair(
     let (ledger, _) = opened.map_err(|error| format!("what came of it: {error}"))?;
     let now = view(&ledger, &template.ids()).await;
     ledger.close().await;
+    let is_deaf = wrong == Some(Wrong::TellsNobody);
     let is_told = !damages.is_empty() || repaired.commits_missing > 0;
-    let (missing, other) = compare(template, &now, |label| is_told || named.contains(label))?;
-    let allowed = if was_harmless { (0, 0) } else { allowance(edit, template) };
-    if missing > allowed.0 || other > allowed.1 {
-        return Err(format!(
-            "{missing} missing and {other} other than they were, of which {allowed:?} may be; \
-             damages {damages:?}"
-        ));
+    let told = |label: &str| !is_deaf && (is_told || named.contains(label));
+    let Differing { missing, other } = compare(template, &now, told)?;
+    let hit = if was_harmless { Hit::default() } else { Hit::by(edit, template) };
+    let missing: Vec<_> = missing.difference(&hit.payloads).collect();
+    let other: Vec<_> = other.difference(&hit.any).collect();
+    if missing.is_empty() && other.is_empty() {
+        return Ok(true);
     }
-    Ok(())
+    Err(format!(
+        "not hit, and yet missing: {missing:?}, other than they were: {other:?}; damages \
+         {damages:?}"
+    ))
 }
 
-/// How many events are missing, and how many are other than they were; none of either in silence.
+/// Events, by what became of them.
+#[derive(Default)]
+struct Differing {
+    missing: BTreeSet<String>,
+    other: BTreeSet<String>,
+}
+
+/// Which events are missing, and which are other than they were; none of either in silence.
 fn compare(
     template: &Template,
     now: &View,
     is_told: impl Fn(&str) -> bool,
-) -> Result<(usize, usize), String> {
-    let (mut missing, mut other) = (0, 0);
+) -> Result<Differing, String> {
+    let mut differing = Differing::default();
     for (key, seen) in &template.view {
         let label = crate::tools::label(&key.0, key.1);
-        match (seen, &now[key]) {
+        let those = match (seen, &now[key]) {
             (before, after) if before == after => continue,
             (Ok(Some(before)), Ok(Some(after))) if before.payload != after.payload => {
                 return Err(format!("{label}: another payload"));
             }
             (Ok(Some(_)), Ok(Some(after))) => {
-                other += 1;
                 consistent(key.1, after)?;
+                &mut differing.other
             }
-            (_, Ok(None)) => missing += 1,
+            (_, Ok(None)) => &mut differing.missing,
             (_, Ok(Some(_))) => return Err(format!("{label} was not there")),
             (_, Err(error)) => return Err(format!("{label}: {error}")),
-        }
+        };
         if !is_told(&label) {
             return Err(format!("{label}: {seen:?} is {:?}, in silence", now[key]));
         }
+        those.insert(label);
     }
-    Ok((missing, other))
+    Ok(differing)
 }
 
 /// Owed as its status says, once or not at all.
 fn consistent(event: EventId, seen: &Seen) -> Result<(), String> {
     let is_owed = matches!(seen.status, EventStatus::Pending | EventStatus::Failed);
     if seen.owed == usize::from(is_owed) { Ok(()) } else { Err(format!("{event}: {seen:?}")) }
-}
-
-/// How many events a damage may cost, and how many it may change: those whose bytes it has hit.
-fn allowance(edit: &Edit, template: &Template) -> (usize, usize) {
-    match (edit.what(), edit.how) {
-        // A tree's directory has its tables.
-        (What::Rest, How::RemoveTree) => (usize::MAX, usize::MAX),
-        (What::Rest, _) => (0, 0),
-        // One batch: an event, or a purge of many.
-        (What::Journal, How::Flip { .. }) => (1, 40),
-        (What::Table, How::Flip { at, .. }) if !is_data(template, edit, at) => (0, 0),
-        // Blocks of 4 KiB have up to a hundred small rows, and few large ones.
-        (What::Table, How::Flip { .. }) => (100, 100),
-        _ => (usize::MAX, usize::MAX),
-    }
-}
-
-/// Whether a byte of a table's file belongs to its rows, and not to what finds them.
-fn is_data(template: &Template, edit: &Edit, at: usize) -> bool {
-    let file = std::fs::File::open(template.data().join(&edit.file)).unwrap();
-    let sections = archive::sections(&file).unwrap();
-    let others = sections.iter().filter(|section| section.name != b"data");
-    others.map(|section| section.pos).min().is_none_or(|end| (at as u64) < end)
 }
 
 /// The bytes of every file.
