@@ -1,6 +1,9 @@
 //! Five failures of a round, not four and not six, end in the dead letters: the engine and a
 //! store beside a reference model, in any order of posts, outcomes, requeues, purges, expiry and
-//! restarts.
+//! restarts. What the store takes and refuses is decided by the product's own rows; the reference
+//! has its own opinion, and the two must be one.
+
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +12,7 @@ use posthaste_domain::{
 };
 use posthaste_engine::{Engine, Input, Settings};
 
+use self::rows::Rows;
 use crate::desk::{Desk, FAILED, OURS, settings, tenant, throttled};
 
 /// What the promise says.
@@ -48,6 +52,8 @@ enum Wrong {
     KeepsFailures,
     /// What was purged can be requeued.
     RequeuesThePurged,
+    /// A row is forgotten while it is owed.
+    ForgetsTheOwed,
 }
 
 /// Numbers from a seed.
@@ -66,6 +72,7 @@ impl Numbers {
 struct Case {
     desk: Desk,
     settings: Settings,
+    rows: Rows,
     known: BTreeMap<DeliveryKey, Known>,
     seen: usize,
     wrong: Wrong,
@@ -83,7 +90,8 @@ impl Case {
             settings.schedule = RetrySchedule::try_new(&delays, 0.0, most).expect("lawful");
         }
         let desk = Desk::new(settings.clone());
-        Self { desk, settings, known: BTreeMap::new(), seen: 0, wrong, exhausted: 0 }
+        let (rows, known) = (Rows::new(wrong), BTreeMap::new());
+        Self { desk, settings, rows, known, seen: 0, wrong, exhausted: 0 }
     }
 
     fn step(&mut self, numbers: &mut Numbers) -> Judged {
@@ -92,6 +100,7 @@ impl Case {
                 let key = self.desk.post(&tenant(0));
                 let (round, failures, cut_off) = (0, 0, 0);
                 let known = Known { stands: Stands::Owed, round, failures, cut_off };
+                self.rows.post(key.clone());
                 self.known.insert(key, known);
             }
             2..=7 => self.end_one(FAILED)?,
@@ -99,9 +108,9 @@ impl Case {
             9 => self.end_one(OURS)?,
             10 if numbers.below(3) == 0 => self.end_one(Verdict::Delivered)?,
             10 if numbers.below(3) == 0 => self.end_one(Verdict::Gone)?,
-            11 => self.requeue(numbers),
-            12 if numbers.below(2) == 0 => self.purge(numbers),
-            12 => self.expire(numbers),
+            11 => self.requeue(numbers)?,
+            12 if numbers.below(2) == 0 => self.purge(numbers)?,
+            12 => self.expire(numbers)?,
             13 if numbers.below(3) == 0 => self.restart(),
             _ => self.desk.pass(1 + numbers.below(20_000) as u64),
         }
@@ -139,24 +148,24 @@ impl Case {
         self.known.iter().nth(at).map(|(key, known)| (key.clone(), *known))
     }
 
-    /// What is dead, or waits for a retry, begins afresh; everything else is refused.
-    fn requeue(&mut self, numbers: &mut Numbers) {
-        let Some((key, known)) = self.pick(numbers) else { return };
-        let waits = self.desk.owed.get(&key).is_some_and(|owed| owed.due() > self.desk.now);
+    /// What is dead begins afresh, and what has failed where its tenant asks for it; everything
+    /// else is refused.
+    fn requeue(&mut self, numbers: &mut Numbers) -> Judged {
+        let Some((key, known)) = self.pick(numbers) else { return Ok(()) };
+        let failed_too = numbers.below(2) == 0;
         let is_lawful = match known.stands {
             Stands::Dead(_) => true,
-            Stands::Owed => waits,
-            Stands::Purged => self.wrong == Wrong::RequeuesThePurged,
-            Stands::Delivered | Stands::Forgotten => false,
+            Stands::Owed => failed_too && known.failures > 0,
+            Stands::Purged | Stands::Delivered | Stands::Forgotten => false,
         };
-        if !is_lawful {
-            return;
+        let begun = self.rows.requeue(&key, failed_too, self.desk.now);
+        if begun.is_some() != is_lawful {
+            return Err(format!("failed too: {failed_too}, {known:?}: the store begins {begun:?}"));
         }
-        let round = known.round + 1;
-        if known.stands != Stands::Purged {
-            let fresh = Known { stands: Stands::Owed, round, failures: 0, cut_off: 0 };
-            self.known.insert(key.clone(), fresh);
-        }
+        let Some(round) = begun else { return Ok(()) };
+        let next = known.round + 1;
+        let fresh = Known { stands: Stands::Owed, round: next, failures: 0, cut_off: 0 };
+        self.known.insert(key.clone(), fresh);
         if self.wrong == Wrong::KeepsFailures {
             let (attempts, interrupted, payload) = (known.failures, 0, None);
             let owed_as = OwedAs::Fresh;
@@ -166,21 +175,33 @@ impl Case {
         } else {
             self.desk.requeue(&key, round);
         }
+        Ok(())
     }
 
-    fn purge(&mut self, numbers: &mut Numbers) {
-        if let Some((key, known @ Known { stands: Stands::Dead(_), .. })) = self.pick(numbers) {
+    /// What is dead is purged, and nothing else.
+    fn purge(&mut self, numbers: &mut Numbers) -> Judged {
+        let Some((key, known)) = self.pick(numbers) else { return Ok(()) };
+        let is_lawful = matches!(known.stands, Stands::Dead(_));
+        if self.rows.purge(&key, self.desk.now) != is_lawful {
+            return Err(format!("the store and the reference differ about a purge of {known:?}"));
+        }
+        if is_lawful {
             self.known.insert(key, Known { stands: Stands::Purged, ..known });
         }
+        Ok(())
     }
 
-    /// What is final may be forgotten; what is owed never is.
-    fn expire(&mut self, numbers: &mut Numbers) {
-        if let Some((key, known)) = self.pick(numbers)
-            && known.stands != Stands::Owed
-        {
+    /// What is final is forgotten when its time is over; what is owed never is.
+    fn expire(&mut self, numbers: &mut Numbers) -> Judged {
+        let Some((key, known)) = self.pick(numbers) else { return Ok(()) };
+        let is_lawful = !matches!(known.stands, Stands::Owed | Stands::Forgotten);
+        if self.rows.expire(&key, self.desk.now) != is_lawful {
+            return Err(format!("the store and the reference differ about the end of {known:?}"));
+        }
+        if is_lawful {
             self.known.insert(key, Known { stands: Stands::Forgotten, ..known });
         }
+        Ok(())
     }
 
     /// The process dies, and another one begins with what the store owes.
@@ -208,6 +229,7 @@ impl Case {
         let settled = self.desk.settled[self.seen..].to_vec();
         self.seen = self.desk.settled.len();
         for settlement in settled {
+            self.rows.settle(&settlement)?;
             let Resolution::DeadLettered { cause: DeadLetterCause::Poison } = settlement.resolution
             else {
                 continue;
@@ -223,6 +245,11 @@ impl Case {
             let wanted = (known.stands == Stands::Owed).then_some((known.round, known.failures));
             if owed != wanted {
                 return Err(format!("the store owes {owed:?}, the reference says {known:?}"));
+            }
+            let (stands, round, attempts) = self.rows.stands(key);
+            let row = (stands == Stands::Owed).then_some((round, attempts));
+            if (stands, row) != (known.stands, wanted) {
+                return Err(format!("the row says {stands:?} {row:?}, the reference {known:?}"));
             }
         }
         Ok(())
@@ -266,25 +293,32 @@ fn shortest(seed: u64, wrong: Wrong) -> String {
 fn five_failures_of_a_round_are_the_end() {
     let is_long = std::env::var_os("PROVE_LONG").is_some_and(|it| it == "1");
     let cases = if is_long { 1_000_000 } else { 50_000 };
-    let mut exhausted = 0;
+    let (mut held, mut exhausted) = (0, 0);
     for seed in 0..cases {
         match run(seed, STEPS, Wrong::Nothing) {
-            Ok(rounds) => exhausted += rounds,
+            Ok(rounds) => (held, exhausted) = (held + 1, exhausted + rounds),
             Err(_) => panic!("{}", shortest(seed, Wrong::Nothing)),
         }
     }
     assert!(exhausted > cases, "{exhausted} rounds had five failures");
     println!(
-        "proof: 11 tried {cases} held {cases} control four or six attempts, a requeue that keeps \
-         failures and one of what is purged are found; {exhausted} rounds ended so"
+        "proof: 11 tried {cases} held {held} control four or six attempts, a requeue that keeps \
+         failures, one of what is purged and the end of what is owed are found; {exhausted} rounds \
+         ended so"
     );
 }
 
-/// The control: four attempts, six, a requeue that keeps failures, and one of what was purged.
+/// The control: four attempts, six, a requeue that keeps failures, one of what was purged, and a
+/// row that is forgotten while it is owed.
 #[test]
 fn another_number_of_failures_is_seen() {
-    let wrongs =
-        [Wrong::Attempts(4), Wrong::Attempts(6), Wrong::KeepsFailures, Wrong::RequeuesThePurged];
+    let wrongs = [
+        Wrong::Attempts(4),
+        Wrong::Attempts(6),
+        Wrong::KeepsFailures,
+        Wrong::RequeuesThePurged,
+        Wrong::ForgetsTheOwed,
+    ];
     for wrong in wrongs {
         let found = (0..500).find(|seed| run(*seed, STEPS, wrong).is_err());
         assert!(found.is_some(), "{wrong:?} is not found");
