@@ -1,9 +1,9 @@
 //! Failpoints: a named place in the order of writes, and what happens there, once.
 //!
-//! There is one for each row of the protocol's table of crash points, in three forms. Most often the
-//! process ends there, the step fails there, or it takes far too long there; where a row is about
-//! something else (a clock, a full disk, a drain, a service that is out), these are three degrees
-//! or places of that.
+//! There is one for each row of the protocol's table of crash points, in three forms. Most often
+//! the process ends there, the step fails there, or it takes far too long there; where a row is
+//! about something else (a clock, a full disk, a drain, a service that is out), these are three
+//! degrees or places of that.
 
 mod act;
 mod rows;

@@ -1,5 +1,4 @@
-//! Every row of the protocol's table of crash points, hit exactly: the process ends there, the step
-//! fails there, or takes far too long there.
+//! Every row of the protocol's table of crash points, hit exactly, in each of its three forms.
 
 use posthaste_fleet_sim::{CRASH_POINTS, How, Mutant, Plan};
 
