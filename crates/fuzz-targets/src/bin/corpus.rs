@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! corpus targets | controls              their names
-//! corpus unpack TARGET FOLDER            the committed inputs as files
+//! corpus unpack TARGET FOLDER            the committed inputs as files; for a control those of its
+//!                                        target that do not find its fault already
 //! corpus pack TARGET FOLDER BYTES        the files as the committed inputs, the shortest first, in
 //!                                        so many bytes; remarks at the top and what they mark stay
 //! ```
@@ -12,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, panic};
 
 use posthaste_fuzz_targets::control::CONTROLS;
 use posthaste_fuzz_targets::{TARGETS, corpus};
@@ -34,12 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn unpack(target: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
-    if posthaste_fuzz_targets::target(target).is_none() {
-        // A control finds its way from nothing.
-        return Ok(());
-    }
-    for (number, input) in corpus::of(target)?.iter().enumerate() {
-        fs::write(folder.join(format!("committed-{number}")), input)?;
+    let control = CONTROLS.iter().find(|(_, control)| control.name == target);
+    let (corpus_of, run) = control.map_or((target, None), |(of, it)| (*of, Some(it.run)));
+    // What panics here is what a control is for.
+    panic::set_hook(Box::new(|_| {}));
+    let holds = |run: fn(&[u8]), input: &[u8]| panic::catch_unwind(|| run(input)).is_ok();
+    for (number, input) in corpus::of(corpus_of)?.iter().enumerate() {
+        if run.is_none_or(|run| holds(run, input)) {
+            fs::write(folder.join(format!("committed-{number}")), input)?;
+        }
     }
     Ok(())
 }
