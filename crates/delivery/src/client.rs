@@ -5,22 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http::{HeaderValue, StatusCode};
 use posthaste_domain::{AddressPolicy, Attempt, ErrorClass, Host};
 use smallvec::smallvec;
 
 use crate::clock::Clock;
 use crate::connect::{Connector, Destination};
-use crate::connection::Connection;
+use crate::connection::{self, Broken, Buffers, Connection, Exchange, Outgoing, Sink};
 use crate::dns::{self, Addresses, Names, Resolve, SystemResolver};
 use crate::endpoint::{Endpoint, Form};
 use crate::failure::Failure;
@@ -42,7 +38,8 @@ pub struct Client {
     connector: Connector,
     user_agent: HeaderValue,
     attempt_time_max: Duration,
-    body_bytes_max: usize,
+    buffers: Buffers,
+    reading: connection::Limits,
     closed: Cell<bool>,
     swept_us: Cell<u64>,
     counts: Cell<Counts>,
@@ -94,10 +91,11 @@ struct Plan<'a> {
     candidates: Candidates,
 }
 
-/// Why an exchange gave no response, and whether the request may go out again.
-struct Broken {
-    failure: Failure,
-    unanswered: bool,
+/// Hears of a response while it comes.
+struct Told<'a> {
+    client: &'a Client,
+    progress: &'a mut Progress,
+    sent_us: u64,
 }
 
 impl Client {
@@ -126,16 +124,10 @@ impl Client {
         settings.check()?;
         let user_agent = HeaderValue::from_str(&settings.user_agent)
             .map_err(|_| SettingsError::UserAgent(settings.user_agent.clone()))?;
-        let mut http = http1::Builder::new();
-        // The first bounds what is buffered of an unfinished head, the second a finished one.
-        http.max_buf_size(settings.response_head_bytes_max);
-        http.max_header_size(settings.response_head_bytes_max);
         let connector = Connector {
             tls: tls::connector(&settings.tls_roots, settings.tls_session_hosts_max)?,
-            http,
             clock: Rc::clone(&clock),
             time_max: Duration::from_millis(settings.connect_timeout_ms),
-            head_bytes_max: settings.response_head_bytes_max,
             egress: RefCell::default(),
         };
         let limits = Limits {
@@ -149,7 +141,11 @@ impl Client {
             connector,
             user_agent,
             attempt_time_max: Duration::from_millis(settings.attempt_timeout_ms),
-            body_bytes_max: settings.response_body_bytes_max,
+            buffers: Buffers::new(),
+            reading: connection::Limits {
+                head_bytes_max: settings.response_head_bytes_max,
+                body_bytes_max: settings.response_body_bytes_max,
+            },
             policy: settings.address_policy,
             closed: Cell::new(false),
             swept_us: Cell::new(clock.monotonic_us()),
@@ -237,7 +233,7 @@ impl Client {
             let moment = *first_sent.insert(self.moment());
             match self.exchange(connection, &plan, moment, progress).await {
                 Ok(()) => return Ok(()),
-                Err(broken) if !broken.unanswered => return Err(broken.failure),
+                Err(broken) if !broken.unanswered => return Err(Failure::exchange(&broken.error)),
                 Err(_) => {
                     // The peer closed while our request was on its way, as it may at any time.
                     progress.phases.reused = false;
@@ -245,9 +241,12 @@ impl Client {
                 }
             }
         }
-        let connection = self.connect(&plan, progress).await?;
+        // Apart, for the time it takes: an attempt that had room for all that a handshake needs
+        // would be copied with it.
+        let connection = Box::pin(self.connect(&plan, progress)).await?;
         let moment = first_sent.unwrap_or_else(|| self.moment());
-        self.exchange(connection, &plan, moment, progress).await.map_err(|broken| broken.failure)
+        let exchanged = self.exchange(connection, &plan, moment, progress).await;
+        exchanged.map_err(|broken| Failure::exchange(&broken.error))
     }
 
     /// Where the endpoint's connections may go, as its name stands now.
@@ -267,7 +266,7 @@ impl Client {
             Some(known) => known,
             None => {
                 let started_us = self.clock.monotonic_us();
-                let known = self.names.resolve(name).await;
+                let known = Box::pin(self.names.resolve(name)).await;
                 progress.phases.dns_us = micros(started_us, self.clock.monotonic_us());
                 known
             }
@@ -330,53 +329,40 @@ impl Client {
     ) -> Result<(), Broken> {
         progress.stage = Stage::Waiting;
         let sent_us = self.clock.monotonic_us();
-        let outgoing = plan.request.signed_as(plan.form, plan.endpoint, &self.user_agent, moment);
-        let response = connection.send(outgoing).await.map_err(|error| Broken {
-            failure: Failure::exchange(&error),
-            unanswered: connection.is_unanswered(),
-        })?;
-        let now_us = self.clock.monotonic_us();
-        self.connector.egress.borrow_mut().shown(now_us);
-        progress.phases.first_byte_us = micros(sent_us, now_us);
-        let (head, body) = response.into_parts();
-        progress.head(head.status, &head.headers, self.clock.wall());
-        // Both together are how responses are smuggled; the parser goes by the chunks, and what
-        // follows them is not to be trusted.
-        let ambiguous = head.headers.contains_key(TRANSFER_ENCODING)
-            && head.headers.contains_key(CONTENT_LENGTH);
-        let whole = self.read_body(&mut connection, body, progress).await;
-        if whole && !ambiguous && !self.closed.get() && connection.settle() {
+        let mut head = self.buffers.head();
+        let request = plan.request;
+        let endpoint = (plan.form, plan.endpoint);
+        request.sign_into(&mut head, endpoint, &self.user_agent, moment);
+        let outgoing = Outgoing { head, body: request.payload.clone(), written: 0 };
+        let told = Told { client: self, progress, sent_us };
+        let mut exchange =
+            Exchange::new(&mut connection, &self.buffers, self.reading, outgoing, told);
+        let is_fit = poll_fn(|context| exchange.poll(context)).await?;
+        if is_fit && !self.closed.get() {
             let now_us = self.clock.monotonic_us();
             self.pool.borrow_mut().put(&plan.endpoint.target, connection, now_us);
         }
         Ok(())
     }
 
-    /// Reads the body to its end, up to the cap; whether the end was reached.
-    async fn read_body(
-        &self,
-        connection: &mut Connection,
-        mut body: Incoming,
-        progress: &mut Progress,
-    ) -> bool {
-        let mut left = self.body_bytes_max;
-        while let Some(frame) = connection.drive(body.frame()).await {
-            let Ok(frame) = frame else { return false };
-            // Trailers are read over.
-            let data: Bytes = frame.into_data().unwrap_or_default();
-            progress.body(&data);
-            match left.checked_sub(data.len()) {
-                Some(rest) => left = rest,
-                None => return false,
-            }
-        }
-        true
-    }
-
     fn count(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
+    }
+}
+
+impl Sink for Told<'_> {
+    fn head(&mut self, status: StatusCode, retry_after: Option<&[u8]>) {
+        let Self { client, progress, sent_us } = self;
+        let now_us = client.clock.monotonic_us();
+        client.connector.egress.borrow_mut().shown(now_us);
+        progress.phases.first_byte_us = micros(*sent_us, now_us);
+        progress.head(status, retry_after, client.clock.wall());
+    }
+
+    fn body(&mut self, piece: &[u8]) {
+        self.progress.body(piece);
     }
 }
 

@@ -11,7 +11,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
 use posthaste_domain::ErrorClass;
 use rustls::pki_types::ServerName;
 use smallvec::SmallVec;
@@ -37,10 +36,8 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// Makes connections.
 pub(crate) struct Connector {
     pub(crate) tls: TlsConnector,
-    pub(crate) http: http1::Builder,
     pub(crate) clock: Rc<dyn Clock>,
     pub(crate) time_max: Duration,
-    pub(crate) head_bytes_max: usize,
     pub(crate) egress: RefCell<Egress>,
 }
 
@@ -79,9 +76,7 @@ impl Connector {
                 secured?
             }
         };
-        Connection::start(stream, wire, token, &self.http)
-            .await
-            .map_err(|error| Failure::exchange(&error))
+        Ok(Connection::new(stream, wire, token))
     }
 
     async fn connect_tcp(
@@ -100,7 +95,7 @@ impl Connector {
                 Ok(Ok(tcp)) => {
                     tune(&tcp);
                     self.egress.borrow_mut().shown(self.clock.monotonic_us());
-                    return Ok(Wire::new(tcp, *address, self.head_bytes_max));
+                    return Ok(Wire::new(tcp, *address));
                 }
                 Ok(Err(error)) => {
                     if let Some(local) = Failure::local_resource(&error, *address) {
@@ -133,7 +128,7 @@ impl Connector {
     ) -> Result<Stream, Failure> {
         let handshake = self.tls.connect(name, Socket(Rc::clone(wire)));
         match tokio::time::timeout(left, handshake).await {
-            Ok(Ok(stream)) => Ok(Stream::tls(stream, wire)),
+            Ok(Ok(stream)) => Ok(Stream::tls(stream)),
             Ok(Err(error)) => Err(Failure::tls(&error)),
             Err(_elapsed) => Err(self.timed_out("the TLS handshake did not end")),
         }

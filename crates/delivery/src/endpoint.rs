@@ -7,9 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Uri};
 use posthaste_domain::{DeliveryOptions, Host, SigningKey, SigningSecrets, TargetUrl, Timestamp};
 use rustls::pki_types::ServerName;
 use smallvec::SmallVec;
@@ -44,8 +44,8 @@ pub struct TargetKey {
 
 /// The prebuilt parts of a request.
 pub(crate) struct Form {
-    pub(crate) uri: Uri,
-    pub(crate) host: HeaderValue,
+    /// The lines of the head that are the same in each.
+    pub(crate) start: Box<[u8]>,
     /// Whom the certificate must name; none without TLS.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
@@ -123,7 +123,12 @@ impl Form {
         let host = HeaderValue::from_str(target.authority())
             .map_err(|_| InvalidTarget("the host of the target URL makes no Host header"))?;
         let server_name = if target.is_https() { Some(server_name(target.host())?) } else { None };
-        Ok(Self { uri: path.into(), host, server_name })
+        let mut start = Vec::new();
+        for part in [b"POST ", path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes()] {
+            start.extend_from_slice(part);
+        }
+        start.extend_from_slice(b"\r\ncontent-type: application/json\r\n");
+        Ok(Self { start: start.into(), server_name })
     }
 }
 
@@ -154,8 +159,8 @@ mod tests {
     fn path_and_query_stay_as_given() {
         let tail = "/a-._~!$&'()*+,;=:@/%41//./../?b=[]{}|^`?&%zz".replace("%zz", "%20");
         let endpoint = endpoint(&format!("https://example.com{tail}"));
-        let form = endpoint.form().unwrap();
-        assert_eq!(form.uri.to_string(), tail);
+        let start = str::from_utf8(&endpoint.form().unwrap().start).unwrap();
+        assert!(start.starts_with(&format!("POST {tail} HTTP/1.1\r\n")), "{start}");
     }
 
     #[test]
@@ -167,8 +172,8 @@ mod tests {
             ("http://[2001:db8::1]:8080/x", "[2001:db8::1]:8080"),
         ] {
             let endpoint = endpoint(url);
-            let form = endpoint.form().unwrap();
-            assert_eq!(form.host, host, "{url}");
+            let start = str::from_utf8(&endpoint.form().unwrap().start).unwrap();
+            assert!(start.contains(&format!("\r\nhost: {host}\r\n")), "{url}: {start}");
         }
     }
 

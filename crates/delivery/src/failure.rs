@@ -12,6 +12,8 @@ use posthaste_domain::{ErrorClass, Verdict};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::response::HeadError;
+
 /// A longer text comes from a peer's certificate, and nobody reads on.
 const TEXT_BYTES_MAX: usize = 300;
 /// Deeper chains of causes do not occur; this bounds the walk.
@@ -26,11 +28,17 @@ pub(crate) struct Failure {
     pub(crate) text: String,
 }
 
-/// The response head is larger than allowed. Travels inside an [`io::Error`] through the parser.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("the response head is larger than {max} bytes")]
-pub(crate) struct HeadTooLarge {
-    pub(crate) max: usize,
+/// Why an exchange gave no response head.
+#[derive(Debug, Error)]
+pub(crate) enum ExchangeError {
+    #[error("the response head is larger than {max} bytes")]
+    HeadTooLarge { max: usize },
+    #[error("the response is no HTTP/1.1: {0}")]
+    NoHttp(#[from] HeadError),
+    #[error("the connection was closed before the response")]
+    Closed,
+    #[error("the connection broke before the response")]
+    Io(#[source] io::Error),
 }
 
 impl Failure {
@@ -64,17 +72,18 @@ impl Failure {
     }
 
     /// The exchange failed: no response head came.
-    pub(crate) fn exchange(error: &hyper::Error) -> Self {
-        let (class, what) = if let Some(too_large) = cause::<HeadTooLarge>(error) {
-            return Self::charged(ErrorClass::ProtocolError, too_large.to_string());
-        } else if cause::<rustls::Error>(error).is_some() {
-            (ErrorClass::TlsFailed, "TLS failed")
-        } else if error.is_parse() {
-            (ErrorClass::ProtocolError, "the response is no HTTP/1.1")
-        } else {
-            (ErrorClass::ConnectionClosed, "the connection broke before the response")
+    pub(crate) fn exchange(error: &ExchangeError) -> Self {
+        let class = match error {
+            ExchangeError::HeadTooLarge { .. } | ExchangeError::NoHttp(_) => {
+                ErrorClass::ProtocolError
+            }
+            ExchangeError::Io(error) if is_tls(error) => {
+                let text = format!("TLS failed: {}", chain(error));
+                return Self::charged(ErrorClass::TlsFailed, text);
+            }
+            ExchangeError::Closed | ExchangeError::Io(_) => ErrorClass::ConnectionClosed,
         };
-        Self::charged(class, format!("{what}: {}", chain(error)))
+        Self::charged(class, chain(error))
     }
 
     /// The text as one line of printable characters, with the host in front.
@@ -114,21 +123,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The first cause of type `T`, looking through the wrappers of I/O errors, which hide what they
-/// carry from `source`.
-fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let mut next = Some(error);
-    for _ in 0..CAUSES_MAX {
-        let current = next?;
-        if let Some(found) = current.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => current.source(),
-        };
-    }
-    None
+/// Whether an I/O error carries one of TLS.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|carried| carried.is::<rustls::Error>())
 }
 
 /// Descriptors, memory, buffers or ports of this machine have run out, or its network is down.
@@ -176,9 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn what_an_io_error_carries_is_found() {
-        let error = io::Error::other(HeadTooLarge { max: 9 });
-        assert_eq!(cause::<HeadTooLarge>(&error).map(|found| found.max), Some(9));
-        assert!(cause::<HeadTooLarge>(&io::Error::other("else")).is_none());
+    fn what_breaks_an_exchange_has_its_class() {
+        let io = |error| ExchangeError::Io(error);
+        let alert = io::Error::other(rustls::Error::DecryptError);
+        for (error, class, text) in [
+            (ExchangeError::HeadTooLarge { max: 9 }, ErrorClass::ProtocolError, "than 9 bytes"),
+            (HeadError::Status.into(), ErrorClass::ProtocolError, "no HTTP/1.1: a status"),
+            (ExchangeError::Closed, ErrorClass::ConnectionClosed, "was closed before"),
+            (
+                io(Errno::CONNRESET.into()),
+                ErrorClass::ConnectionClosed,
+                "response: Connection reset",
+            ),
+            (io(alert), ErrorClass::TlsFailed, "TLS failed: "),
+        ] {
+            let failure = Failure::exchange(&error);
+            assert_eq!((failure.class, failure.charged), (class, true), "{error:?}");
+            assert!(failure.text.contains(text), "{}", failure.text);
+        }
     }
 }

@@ -30,6 +30,7 @@ pub mod fuzzing;
 pub mod pool;
 mod progress;
 mod request;
+mod response;
 mod retry_after;
 mod settings;
 mod tls;

@@ -6,8 +6,7 @@
 //! ends costs the connection, not the delivery.
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderValue, StatusCode};
 use posthaste_domain::{
     Attempt, ErrorClass, PhaseTimings, RESPONSE_KEPT_BYTES_MAX, Timestamp, Verdict,
 };
@@ -50,13 +49,13 @@ impl Progress {
         }
     }
 
-    /// Takes in a response head.
-    pub(crate) fn head(&mut self, status: StatusCode, headers: &HeaderMap, wall: Timestamp) {
+    /// Takes in a response head: its status, and its `Retry-After`.
+    pub(crate) fn head(&mut self, status: StatusCode, retry_after: Option<&[u8]>, wall: Timestamp) {
         self.stage = Stage::Reading;
         self.status = Some(status);
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            self.retry_after_ms =
-                headers.get(RETRY_AFTER).and_then(|value| retry_after::parse(value, wall));
+            let value = retry_after.and_then(|value| HeaderValue::from_bytes(value).ok());
+            self.retry_after_ms = value.and_then(|value| retry_after::parse(&value, wall));
         }
     }
 
@@ -129,9 +128,8 @@ mod tests {
 
     fn verdict(status: u16) -> Verdict {
         let mut progress = Progress::new(0, 0);
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, "7".parse().unwrap());
-        progress.head(StatusCode::from_u16(status).unwrap(), &headers, Timestamp::ZERO);
+        let status = StatusCode::from_u16(status).unwrap();
+        progress.head(status, Some(b"7"), Timestamp::ZERO);
         progress.into_attempt(1, Timestamp::ZERO, 5, None).verdict
     }
 
@@ -161,7 +159,7 @@ mod tests {
     #[test]
     fn a_failure_after_the_head_does_not_undo_a_delivery() {
         let mut progress = Progress::new(0, 0);
-        progress.head(StatusCode::OK, &HeaderMap::new(), Timestamp::ZERO);
+        progress.head(StatusCode::OK, None, Timestamp::ZERO);
         let failure = Failure::charged(ErrorClass::Timeout, "too late");
         let attempt = progress.into_attempt(1, Timestamp::ZERO, 5, Some((failure, "host")));
         assert_eq!((attempt.verdict, attempt.error), (Verdict::Delivered, None));
@@ -170,7 +168,7 @@ mod tests {
     #[test]
     fn the_first_kilobyte_of_the_body_is_kept() {
         let mut progress = Progress::new(0, 0);
-        progress.head(StatusCode::OK, &HeaderMap::new(), Timestamp::ZERO);
+        progress.head(StatusCode::OK, None, Timestamp::ZERO);
         for piece in [&[1; 1000][..], &[2; 1000], &[3; 1000]] {
             progress.body(piece);
         }

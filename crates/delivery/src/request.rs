@@ -4,21 +4,10 @@
 //! own headers come after ours, in the order of their names, and never stand for one of ours.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::Full;
+use http::HeaderValue;
 use posthaste_domain::{EventId, Timestamp, standard_signature, stripe_signature};
 
 use crate::endpoint::{Endpoint, Form, InvalidTarget};
-
-const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Room for all headers of ours, so that the map never grows.
-const HEADERS: usize = 12;
 
 /// What an attempt delivers.
 #[derive(Clone, Debug)]
@@ -44,8 +33,8 @@ pub struct Moment {
 }
 
 impl Request {
-    /// The HTTP request that an attempt to `endpoint` sends at `moment`, as it goes on a connection
-    /// to [`Endpoint::target_key`]. HTTP itself adds `content-length`, and nothing else.
+    /// The head of the HTTP request that an attempt to `endpoint` sends at `moment`, as it goes on
+    /// a connection to [`Endpoint::target_key`]; the payload follows it.
     ///
     /// # Errors
     /// [`InvalidTarget`] where the endpoint's attempts fail as `invalid_request`.
@@ -54,62 +43,40 @@ impl Request {
         endpoint: &Endpoint,
         user_agent: &HeaderValue,
         moment: Moment,
-    ) -> Result<http::Request<Full<Bytes>>, InvalidTarget> {
-        Ok(self.signed_as(endpoint.form()?, endpoint, user_agent, moment))
+    ) -> Result<Vec<u8>, InvalidTarget> {
+        let mut head = Vec::new();
+        self.sign_into(&mut head, (endpoint.form()?, endpoint), user_agent, moment);
+        Ok(head)
     }
 
-    /// [`Request::signed`] for one who has the form already. Every value is made to be given away:
-    /// keeping one for a second sending would cost more in each attempt than signing anew costs
-    /// in the rare one.
-    pub(crate) fn signed_as(
+    /// [`Request::signed`] for one who has the form, and a buffer with room.
+    ///
+    /// Nothing in a value can end a line: each is ours, or of a type that knows no line's end.
+    pub(crate) fn sign_into(
         &self,
-        form: &Form,
-        endpoint: &Endpoint,
+        head: &mut Vec<u8>,
+        (form, endpoint): (&Form, &Endpoint),
         user_agent: &HeaderValue,
         moment: Moment,
-    ) -> http::Request<Full<Bytes>> {
+    ) {
         let keys = || endpoint.live_keys(moment.now);
-        let (body, wall) = (&self.payload, moment.wall);
-        let mut id = [0; EventId::TEXT_LEN];
-        let id = HeaderValue::from_str(self.event.encode(&mut id))
-            .expect("an event id is ASCII letters, digits and '_'");
-        let mut headers = HeaderMap::with_capacity(HEADERS + endpoint.extra.len());
-        headers.insert(HOST, form.host.clone());
-        headers.insert(CONTENT_TYPE, JSON);
-        headers.insert(USER_AGENT, user_agent.clone());
-        headers.insert(STRIPE_SIGNATURE, ascii(stripe_signature(keys(), wall, body)));
-        headers.insert(WEBHOOK_ID, id);
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(wall.as_secs()));
+        let (body, wall) = (&*self.payload, moment.wall);
+        let (mut id, mut number) = ([0; EventId::TEXT_LEN], itoa::Buffer::new());
+        let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        add(&[&form.start, b"user-agent: ", user_agent.as_bytes()]);
+        let stripe = stripe_signature(keys(), wall, body);
+        add(&[b"\r\nstripe-signature: ", stripe.as_bytes()]);
+        add(&[b"\r\nwebhook-id: ", self.event.encode(&mut id).as_bytes()]);
+        add(&[b"\r\nwebhook-timestamp: ", number.format(wall.as_secs()).as_bytes()]);
         let standard = standard_signature(keys(), self.event, wall, body);
-        headers.insert(WEBHOOK_SIGNATURE, ascii(standard));
-        headers.insert(WEBHOOK_ATTEMPT, ordinal(self.number));
-        if body.is_empty() {
-            // hyper leaves it out, and some servers then wait for a body (411).
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+        add(&[b"\r\nwebhook-signature: ", standard.as_bytes()]);
+        add(&[b"\r\nwebhook-attempt: ", number.format(self.number).as_bytes()]);
         for (name, value) in &endpoint.extra {
-            headers.append(name, value.clone());
+            add(&[b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
         }
-        let mut request = http::Request::new(Full::new(body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = form.uri.clone();
-        *request.headers_mut() = headers;
-        request
+        // An empty body says its length too: some servers wait for a body otherwise (411).
+        add(&[b"\r\ncontent-length: ", number.format(body.len()).as_bytes(), b"\r\n\r\n"]);
     }
-}
-
-/// A number as a header value; the usual ones stand ready.
-fn ordinal(number: u32) -> HeaderValue {
-    const DIGITS: &str = "0123456789";
-    let at = usize::try_from(number).unwrap_or(usize::MAX);
-    match DIGITS.get(at..at.saturating_add(1)) {
-        Some(digit) => HeaderValue::from_static(digit),
-        None => HeaderValue::from(number),
-    }
-}
-
-fn ascii(signature: String) -> HeaderValue {
-    HeaderValue::try_from(signature).expect("signatures are digits, hex, base64, ',', '=' and ' '")
 }
 
 #[cfg(test)]
@@ -129,43 +96,51 @@ mod tests {
         Request { event, number: 12, payload: Bytes::from_static(payload.as_bytes()), ready_at }
     }
 
-    /// The same moment makes the same request, whichever way it is asked for; another, another.
-    #[test]
-    fn a_moment_decides_the_signatures() {
+    fn sent(payload: &'static str, ms: u64) -> String {
         let (endpoint, agent) =
             (endpoint("https://example.com/x?y"), HeaderValue::from_static("u"));
-        let at = |ms| Moment { now: Timestamp::from_millis(ms), wall: Timestamp::from_millis(ms) };
-        let sent = |moment| request("{}").signed(&endpoint, &agent, moment).unwrap();
-        let (first, again, later) = (sent(at(5_000)), sent(at(5_999)), sent(at(6_000)));
-        assert_eq!(first.headers(), again.headers());
-        assert_eq!((first.method(), first.uri().to_string()), (&Method::POST, "/x?y".to_owned()));
-        let changed = |name| first.headers()[name] != later.headers()[name];
-        let names = [STRIPE_SIGNATURE, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
-        assert!(names.iter().all(changed));
-        let form = endpoint.form().unwrap();
-        let inside = request("{}").signed_as(form, &endpoint, &agent, at(5_000));
-        assert_eq!(first.headers(), inside.headers());
-        assert_eq!(first.headers()[WEBHOOK_ATTEMPT], "12");
+        let moment = Moment { now: Timestamp::from_millis(ms), wall: Timestamp::from_millis(ms) };
+        String::from_utf8(request(payload).signed(&endpoint, &agent, moment).unwrap()).unwrap()
     }
 
-    /// An empty body says its length; for others HTTP does.
+    fn value<'h>(head: &'h str, name: &str) -> &'h str {
+        let mut lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| *known == name).unwrap().1
+    }
+
+    /// The same moment makes the same request; another, another.
     #[test]
-    fn only_an_empty_body_has_its_length_here() {
-        let (endpoint, agent) = (endpoint("http://example.com/"), HeaderValue::from_static("u"));
-        let moment = Moment { now: Timestamp::from_millis(1), wall: Timestamp::from_millis(1) };
-        for (payload, length) in [("", Some("0")), ("{}", None)] {
-            let sent = request(payload).signed(&endpoint, &agent, moment).unwrap();
-            let found = sent.headers().get(CONTENT_LENGTH).map(|value| value.to_str().unwrap());
-            assert_eq!(found, length);
-            assert!(sent.headers().len() <= HEADERS);
+    fn a_moment_decides_the_signatures() {
+        let (first, again, later) = (sent("{}", 5_000), sent("{}", 5_999), sent("{}", 6_000));
+        assert_eq!(first, again);
+        for name in ["stripe-signature", "webhook-timestamp", "webhook-signature"] {
+            assert_ne!(value(&first, name), value(&later, name));
         }
+        assert_eq!(value(&first, "webhook-attempt"), "12");
     }
 
-    /// For all numbers: their decimal digits.
+    /// Each line once, in this order, and the empty line at the end; each body says its length.
     #[test]
-    fn ordinals_are_decimal() {
-        for number in (0..1000).chain([u32::MAX - 1, u32::MAX]) {
-            assert_eq!(ordinal(number), number.to_string());
+    fn a_head_has_these_lines() {
+        for (payload, length) in [("", "0"), ("{}", "2")] {
+            let head = sent(payload, 5_000);
+            assert!(head.starts_with("POST /x?y HTTP/1.1\r\nhost: example.com\r\n"), "{head}");
+            assert!(head.ends_with("\r\n\r\n") && head.matches("\r\n\r\n").count() == 1, "{head}");
+            let lines = head.trim_end().split("\r\n").skip(1);
+            let names: Vec<_> = lines.map(|line| line.split_once(": ").unwrap().0).collect();
+            let expected = [
+                "host",
+                "content-type",
+                "user-agent",
+                "stripe-signature",
+                "webhook-id",
+                "webhook-timestamp",
+                "webhook-signature",
+                "webhook-attempt",
+                "content-length",
+            ];
+            assert_eq!(names, expected);
+            assert_eq!(value(&head, "content-length"), length);
         }
     }
 }

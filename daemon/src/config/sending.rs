@@ -95,7 +95,7 @@ impl Delivery {
                 "connections-max",
                 Count::new(1..=1_000_000),
                 "4096",
-                "Connections to all targets, used or not. One with TLS takes up to 40 KiB and a \
+                "Connections to all targets, used or not. One with TLS takes about 10 KiB and a \
                  file descriptor; idle ones make room.",
             ),
             in_flight_max: s.key(

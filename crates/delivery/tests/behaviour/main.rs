@@ -10,6 +10,7 @@ mod guard;
 mod headers;
 mod name_server;
 mod options;
+mod oracle;
 mod rebinding;
 mod redirects;
 mod requests;
