@@ -172,7 +172,9 @@ pub(crate) fn request(data: &[u8]) {
             .any(|open| path.starts_with(open));
         assert!(is_open || had_key || answer.status >= 400, "{path}: {answer:?}");
         let text = answer.body_text();
-        assert!(!text.contains(SECRET), "the tenant's secret is shown");
+        // Who writes it into a request knows it: a refusal may name a field that is none of ours.
+        let is_given = data.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        assert!(is_given || !text.contains(SECRET), "the tenant's secret is shown");
         drop(world.arrived());
     });
 }
