@@ -247,7 +247,7 @@ impl RawStore {
 }
 
 /// The commit record that a write is.
-fn commit_of(item: &Item) -> Option<CommitRow> {
+pub(crate) fn commit_of(item: &Item) -> Option<CommitRow> {
     let value = item.value.as_ref().filter(|_| *item.key == *COMMIT_KEY)?;
     codec::decode(value).ok()
 }
@@ -261,6 +261,9 @@ fn apart(runs: Runs, told: &Told<'_>) -> (Runs, Vec<TableFile>) {
         let (good, bad): (Vec<_>, Vec<_>) = run.into_iter().partition(|file| check(file, told));
         whole.extend((!good.is_empty()).then_some(good));
         apart.extend(bad);
+    }
+    for file in &mut apart {
+        file.is_shuffled = merge::is_shuffled(file);
     }
     whole.extend(apart.iter().map(|file| vec![file.clone()]));
     (whole, apart)

@@ -27,6 +27,8 @@ pub(crate) struct TableFile {
     pub(crate) checksum: Option<u128>,
     /// What is added to the sequence numbers in it.
     pub(crate) seqno_base: u64,
+    /// Whether it was seen that its rows are not in order: blocks that stand in the wrong place.
+    pub(crate) is_shuffled: bool,
 }
 
 /// The table files of a tree, run by run: those of a run follow each other in the order of keys.
@@ -67,7 +69,8 @@ fn read_version(dir: &Path, path: &Path, checksum: u128) -> Result<Runs, Flaw> {
                 let _checksum_kind = fields.u8()?;
                 let checksum = Some(fields.u128()?);
                 let path = dir.join("tables").join(id.to_string());
-                run.push(TableFile { path, checksum, seqno_base: fields.u64()? });
+                let seqno_base = fields.u64()?;
+                run.push(TableFile { path, checksum, seqno_base, is_shuffled: false });
             }
             runs.push(run);
         }
@@ -84,6 +87,7 @@ pub(crate) fn all_there(dir: &Path) -> io::Result<Runs> {
         found.extend(id.map(|id| (id, path)));
     }
     found.sort();
-    let file = |(_, path)| vec![TableFile { path, checksum: None, seqno_base: 0 }];
+    let file =
+        |(_, path)| vec![TableFile { path, checksum: None, seqno_base: 0, is_shuffled: false }];
     Ok(found.into_iter().map(file).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, btree_map};
+use std::io;
 
 use lsm_tree::Slice;
 
@@ -9,6 +10,8 @@ use super::manifest::{Runs, TableFile};
 use super::table::{Blocks, Next};
 use super::{Flaw, Item, Recent, Told};
 use crate::damage::Kind;
+
+const OUT_OF_ORDER: &str = "rows that are out of order";
 
 /// The rows, in the order of their keys.
 pub(crate) struct Rows<'a, 't> {
@@ -106,7 +109,22 @@ impl Iterator for Rows<'_, '_> {
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Begins a file: all of its rows at once where they must be sorted first.
+    fn open(&mut self, file: &'a TableFile, told: Option<&Told<'_>>) {
+        let opened = Blocks::open(file).and_then(|mut blocks| {
+            if file.is_shuffled {
+                tell(told, file, OUT_OF_ORDER);
+                self.items = sorted(&mut blocks)?.into_iter();
+            }
+            Ok(blocks)
+        });
+        match opened {
+            Ok(blocks) => self.open = Some((file, blocks)),
+            Err(error) => tell(told, file, &Flaw::Io(error).to_string()),
+        }
+    }
+
     /// Whether a write comes behind the last one: a greater key, or an older write of the same.
     fn follows(&self, item: &Item) -> bool {
         let Some((key, seqno)) = &self.last else { return true };
@@ -122,16 +140,13 @@ impl Run<'_> {
                 }
                 // A block that is whole, in the wrong place: its rows stand in their own as well.
                 if let Some((file, _)) = &self.open {
-                    tell(told, file, "rows that are out of order");
+                    tell(told, file, OUT_OF_ORDER);
                 }
                 continue;
             }
             let Some((file, blocks)) = &mut self.open else {
                 let file = self.files.next()?;
-                match Blocks::open(file) {
-                    Ok(blocks) => self.open = Some((file, blocks)),
-                    Err(error) => tell(told, file, &Flaw::Io(error).to_string()),
-                }
+                self.open(file, told);
                 continue;
             };
             match blocks.next() {
@@ -147,6 +162,41 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Whether the rows of a file are not in order.
+pub(super) fn is_shuffled(file: &TableFile) -> bool {
+    let Ok(mut blocks) = Blocks::open(file) else { return false };
+    let mut last: Option<Item> = None;
+    while let Ok(next @ (Next::Items(_) | Next::Damage { .. })) = blocks.next() {
+        let Next::Items(items) = next else { continue };
+        let follows = |last: &Item| items.first().is_none_or(|first| order(last, first).is_lt());
+        if !last.as_ref().is_none_or(follows) {
+            return true;
+        }
+        last = items.into_iter().next_back().or(last);
+    }
+    false
+}
+
+/// All rows of a file, in order, each once; and then it has no more.
+fn sorted(blocks: &mut Blocks) -> io::Result<Vec<Item>> {
+    let mut all = Vec::new();
+    loop {
+        match blocks.next()? {
+            Next::Items(items) => all.extend(items),
+            Next::Damage { .. } => {}
+            Next::End => break,
+        }
+    }
+    all.sort_by(order);
+    all.dedup_by(|one, other| order(one, other).is_eq());
+    Ok(all)
+}
+
+/// By key, and of one key the newest write first.
+fn order(one: &Item, other: &Item) -> Ordering {
+    one.key.cmp(&other.key).then(other.seqno.cmp(&one.seqno))
 }
 
 fn tell(told: Option<&Told<'_>>, file: &TableFile, what: &str) {

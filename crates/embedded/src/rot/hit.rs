@@ -59,7 +59,8 @@ impl Hit {
     fn table(&mut self, path: &Path, range: Range<usize>) {
         let keyspace = tree(path).file_name().and_then(|name| name.to_str()?.parse().ok());
         let keyspace = keyspace.unwrap();
-        let file = TableFile { path: path.to_owned(), checksum: None, seqno_base: 0 };
+        let path = path.to_owned();
+        let file = TableFile { path, checksum: None, seqno_base: 0, is_shuffled: false };
         let mut blocks = Blocks::open(&file).unwrap();
         loop {
             let from = blocks.at();
