@@ -28,6 +28,9 @@ use template::Template;
 
 use crate::testing::Chance;
 
+/// Seeds of the long form by which faults were found: a whole batch behind a damaged end, a batch
+/// and a block that stand twice.
+const FOUND: [u64; 4] = [895, 977, 1_793, 1_843];
 /// Damages that each wrong variant gets.
 const CONTROLS: u64 = 60;
 
@@ -65,13 +68,14 @@ impl Tally {
 /// what is whole.
 #[test]
 fn damage_is_noticed_and_what_is_whole_is_kept() {
-    let seeds = if is_long() { 3_000 } else { 200 };
+    let seeds: Vec<u64> =
+        if is_long() { (0..3_000).collect() } else { (0..200).chain(FOUND).collect() };
     let runtime = runtime();
     let template = runtime.block_on(Template::make());
     let (mut noticed, mut harmless, mut tally) = (0, 0, Tally::default());
-    for seed in 0..seeds {
+    for seed in &seeds {
         let copy = template.copy();
-        let edit = Edit::draw(&template, copy.data(), &mut Chance(seed));
+        let edit = Edit::draw(&template, copy.data(), &mut Chance(*seed));
         let damaged = copy.again();
         let started = runtime.block_on(judge_start(&copy, &template));
         let is_harmless = matches!(started, Verdict::Harmless);
@@ -102,7 +106,7 @@ fn damage_is_noticed_and_what_is_whole_is_kept() {
          silence; a repair that stops at the first damage lost what was whole in {stopped}, one \
          that tells nobody was caught in {untold}"
     ));
-    assert!(noticed > seeds / 4 && harmless > 0, "{noticed} noticed, {harmless} harmless");
+    assert!(noticed > seeds.len() / 4 && harmless > 0, "{noticed} noticed, {harmless} harmless");
     assert!(silent > 0, "the judge lets everything pass");
     assert!(stopped > 0 && untold > 0, "the judge lets every repair pass");
 }

@@ -4,14 +4,15 @@
 //! saves what can be saved goes on behind it: each row is written whole, so later batches are worth
 //! having without the earlier ones.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use lsm_tree::Slice;
 
-use super::{HEAD_LEN, Input, LZ4, START, Stop, TRAILER, batch_of, named};
-use crate::raw::{Item, stops_at_damage, table};
+use super::{CLEAR, HEAD_LEN, ITEM, Input, LZ4, START, Stop, TRAILER, batch_of, named};
+use crate::raw::{self, Item, stops_at_damage, table};
 
 const VALUE: u8 = 0;
 
@@ -29,13 +30,21 @@ pub(crate) fn replay_all(dir: &Path, each: &mut dyn FnMut(Written)) -> io::Resul
         journals => journals?,
     };
     let mut seqnos = Vec::new();
+    let mut commits = HashMap::new();
     for (_, path) in &journals {
-        batches(path, &mut |seqno, _| seqnos.push(seqno))?;
+        batches(path, &mut |seqno, items| {
+            seqnos.push(seqno);
+            *commits.entry((seqno, commit(seqno, &items))).or_insert(0) += 1;
+        })?;
     }
     let mut numbers = in_line(seqnos).into_iter();
     for (_, path) in &journals {
         batches(path, &mut |seqno, items| {
-            let seqno = numbers.next().unwrap_or(seqno);
+            let number = numbers.next().unwrap_or(seqno);
+            // Where the same commit stands twice, of which one is in the wrong place, both have the
+            // right number, and it would come to light behind later ones.
+            let is_twice = commits.get(&(seqno, commit(seqno, &items))) > Some(&1);
+            let seqno = if is_twice { seqno } else { number };
             for (bytes, value_at) in items {
                 written(&bytes, value_at, seqno).into_iter().for_each(&mut *each);
             }
@@ -46,6 +55,12 @@ pub(crate) fn replay_all(dir: &Path, each: &mut dyn FnMut(Written)) -> io::Resul
 
 /// An item's bytes, and where in them its value begins.
 type Found = (Vec<u8>, usize);
+
+/// The number of the commit that a batch is; none where it has none.
+fn commit(seqno: u64, items: &[Found]) -> Option<u64> {
+    let mut rows = items.iter().filter_map(|(bytes, at)| written(bytes, *at, seqno));
+    rows.find_map(|written| raw::commit_of(&written.item)).map(|row| row.number)
+}
 
 /// A batch's number is not in its checksum, and one that is too high would win over all that came
 /// later: one that does not stand between its neighbours gets that of the batch before it.
@@ -98,10 +113,21 @@ fn batches(path: &Path, each: &mut dyn FnMut(u64, Vec<Found>)) -> io::Result<()>
     Ok(())
 }
 
-/// The next place at which a batch may begin: behind the end of another one.
+/// The next place at which a batch may begin: behind the end of another one; or where it looks like
+/// one, since that end may be what is damaged.
 fn next_start(bytes: &[u8], from: usize) -> Option<usize> {
-    (from.max(TRAILER.len())..bytes.len())
-        .find(|at| bytes[*at] == START && bytes[..*at].ends_with(TRAILER))
+    (from..bytes.len()).find(|at| {
+        bytes[*at] == START && (bytes[..*at].ends_with(TRAILER) || looks_begun(&bytes[*at..]))
+    })
+}
+
+/// Whether a batch may begin so: neither its length nor its number is beyond belief, and an item
+/// follows.
+fn looks_begun(bytes: &[u8]) -> bool {
+    // start 1 │ items 4 │ seqno 8 │ tag 1
+    bytes.get(..14).is_some_and(|head| {
+        head[4] == 0 && head[11..13] == [0, 0] && matches!(head[13], ITEM | CLEAR)
+    })
 }
 
 fn whole_batch<R: io::Read>(

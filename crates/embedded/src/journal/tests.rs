@@ -336,6 +336,61 @@ fn only_hole(store: &TempDir) -> Hole {
     holes.remove(0)
 }
 
+/// The commits that are replayed from the journals, each with the number that its batch counts by.
+fn replayed(store: &TempDir) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    replay_all(store.path(), &mut |written| {
+        if written.item.key == COMMIT_KEY {
+            let commit: CommitRow = codec::decode(&written.item.value.unwrap()).unwrap();
+            found.push((commit.number, written.item.seqno));
+        }
+    })
+    .unwrap();
+    found
+}
+
+/// What is replayed lacks the batch that is damaged, and no other: not the next one either, where
+/// the end before it is what is damaged.
+#[test]
+fn only_what_is_damaged_is_not_replayed() {
+    let store = store();
+    let path = journal(&store);
+    let whole = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let before = replayed(&store);
+    assert_eq!(before.len() as u64, BATCHES);
+    let without: Vec<_> = before.iter().copied().filter(|(number, _)| *number != 9).collect();
+    let tail = ends[8] - 12..ends[8];
+    for range in tail.map(|at| at..at + 1).chain([ends[7]..ends[8], ends[7] + 9..ends[8] - 2]) {
+        let mut bytes = whole.clone();
+        bytes[range.clone()].iter_mut().for_each(|byte| *byte ^= 0x20);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(replayed(&store), without, "{range:?}");
+        bytes[range].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        assert!(replayed(&store).iter().all(|commit| before.contains(commit)));
+        assert!(replayed(&store).len() >= without.len());
+    }
+}
+
+/// A batch that stands a second time, in the wrong place, does not count as a later one.
+#[test]
+fn a_batch_that_stands_twice_counts_once() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let before = replayed(&store);
+    for (batch, behind) in [(ends[1]..ends[2], ends[11]), (ends[11]..ends[12], ends[1])] {
+        let twice = [&bytes[..behind], &bytes[batch], &bytes[behind..]].concat();
+        fs::write(&path, twice).unwrap();
+        let mut now = replayed(&store);
+        now.sort_unstable();
+        now.dedup();
+        assert_eq!(now, before);
+    }
+}
+
 /// For random bytes in place of a journal: an answer, never a panic, never a huge allocation.
 #[test]
 fn any_bytes_are_survived() {
