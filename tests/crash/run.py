@@ -6,7 +6,7 @@
 
 Each proof posts events, breaks something, starts again, and holds everything that got a 201 against what a receiver
 saw. Each has a control, a wrong variant that it must catch. One line `proof: ROW tried N held N control …` for each.
-`--long` (or PROVE_LONG=1) makes as many rounds as PROMISES asks for, `--minutes` ends each loop after so long.
+`--long` (or PROVE_LONG=1) makes as many rounds as the long form asks for, `--minutes` ends each loop after so long.
 What a machine does not let us do is skipped, with a line. Exit status: 0 when everything holds, 1 otherwise.
 Standard library only; needs a C compiler.
 """

@@ -1,5 +1,5 @@
-"""Every way to answer badly that PROMISES names under "Endpoint behaviour" and that HTTP/1.1 over loopback can show: a
-name, what is done with a connection, and how the attempt must end.
+"""Every way to answer badly that HTTP/1.1 over loopback can show: a name, what is done with a connection, and how the
+attempt must end.
 
 Written with asyncio, so that thousands of connections cost one thread. A behaviour is a coroutine over (reader, writer);
 how an attempt ends is the error class of its line in the attempt log, or `ok`.

@@ -1,4 +1,4 @@
-"""Hostile callers over raw sockets, against the real process: PROMISES' lists "Ingest and admin API" and "Authorizer".
+"""Hostile callers over raw sockets, against the real process: whatever they send to the API and the authorizer.
 
     callers.py [PATH-OF-POSTHASTE]
 

@@ -1,4 +1,4 @@
-"""No secret leaves its place, against the real process (PROMISES, row 24).
+"""No secret leaves its place, against the real process (promise 24 of docs/SEMANTICS.md).
 
     canaries.py [PATH-OF-POSTHASTE]
 

@@ -1,4 +1,4 @@
-"""AWS mode, with the functions and a daemon on a simulated AWS: what is told and where things lie (PROMISES, row 24), and a
+"""AWS mode, with the functions and a daemon on a simulated AWS: what is told and where things lie (promise 24 of docs/SEMANTICS.md), and a
 key that another process revokes (row 26).
 
     cloud.py [PATH-OF-POSTHASTE [FOLDER-OF-THE-FUNCTIONS]]

@@ -1,4 +1,4 @@
-"""Hostile endpoints beside good ones, against the real process (PROMISES, row 17).
+"""Hostile endpoints beside good ones, against the real process (promise 17 of docs/SEMANTICS.md).
 
     endpoints.py [PATH-OF-POSTHASTE]
 

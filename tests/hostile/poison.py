@@ -1,4 +1,4 @@
-"""An event that is in flight whenever the process dies stops nobody (PROMISES, row 15).
+"""An event that is in flight whenever the process dies stops nobody (promise 15 of docs/SEMANTICS.md).
 
     poison.py [PATH-OF-POSTHASTE]
 

@@ -1,5 +1,5 @@
 """Signatures of real deliveries, changed in every way, shown to verifiers that are not ours and to the built-in receiver
-(PROMISES, row 22); secrets that are replaced under load (row 23).
+(promise 22 of docs/SEMANTICS.md); secrets that are replaced under load (row 23).
 
     signatures.py [PATH-OF-POSTHASTE]
 
@@ -222,7 +222,7 @@ def printable(text):
 
 
 def headers_of_the_list(scene, proof):
-    """PROMISES, "Signature headers at the receiver", as raw requests: each 401 but where it says otherwise."""
+    """Signature headers at the receiver, as raw requests: each 401 but where it says otherwise."""
     secret, path = scene["tenant"]["webhook_secret"], f"/receiver/{scene['tenant']['tenant_id']}/webhook"
     body = b'{"a": 1}'
     now = int(time.time())

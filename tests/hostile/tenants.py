@@ -1,4 +1,4 @@
-"""Tenants are apart on every route of the running process, and a revoked key stops (PROMISES, rows 25 and 26).
+"""Tenants are apart on every route of the running process, and a revoked key stops (promises 25 and 26 of docs/SEMANTICS.md).
 
     tenants.py [PATH-OF-POSTHASTE]
 

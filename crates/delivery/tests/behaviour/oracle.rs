@@ -183,14 +183,17 @@ fn differ(ours: &Seen, theirs: &Seen, answer: &[u8]) -> Option<&'static str> {
     if theirs.body.is_some() && ours.body != theirs.body && ours.status != Some(101) {
         return Some("another body");
     }
-    // It reads trailers, and we read over them; and we keep no connection on which a length and
-    // chunks were named together.
+    // It reads trailers, and we read over them, but take no line feed alone there; and we keep no
+    // connection on which a length and chunks were named together.
     let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
     let has = |name: &str| text.contains(name);
     let is_chunked = has("transfer-encoding");
+    let has_bare_lf = text.replace("\r\n", "").contains('\n');
     match (ours.keeps, theirs.keeps) {
         (true, false) if !is_chunked => Some("kept"),
-        (false, true) if !(is_chunked && has("content-length")) => Some("not kept"),
+        (false, true) if !(is_chunked && (has("content-length") || has_bare_lf)) => {
+            Some("not kept")
+        }
         _ => None,
     }
 }
