@@ -25,6 +25,7 @@ use fjall::Database;
 use posthaste_domain::{InstanceId, Timestamp};
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{ArrivalSink, PortError};
+use rustix::process::{Resource, getrlimit};
 
 use crate::batch::Batch;
 use crate::codec::CommitRow;
@@ -250,11 +251,21 @@ fn examine(
     })
 }
 
+/// Tables that the store keeps open at once, where the process may have so many descriptors (none:
+/// as many as it likes): a quarter of them, so that connections never take what the store needs.
+fn open_tables_max(limit: Option<u64>) -> usize {
+    let quarter =
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX));
+    // The store's own least, and what it takes by itself.
+    quarter.clamp(10, 900)
+}
+
 fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, OpenError> {
     let open = || {
         let database = Database::builder(directory.store())
             .cache_size(settings.cache_bytes)
             .max_journaling_size(settings.journal_bytes_max.max(64 << 20))
+            .max_cached_files(Some(open_tables_max(getrlimit(Resource::Nofile).current)))
             .manual_journal_persist(true)
             .worker_threads(WORKERS)
             .open();
@@ -332,4 +343,16 @@ fn settle_in(
         fs::remove_file(path).map_err(unusable)?;
     }
     Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_descriptors_is_the_stores() {
+        let limits =
+            [Some(0), Some(64), Some(256), Some(1_024), Some(65_536), Some(u64::MAX), None];
+        assert_eq!(limits.map(open_tables_max), [10, 16, 64, 256, 900, 900, 900]);
+    }
 }
