@@ -201,7 +201,7 @@ pub(super) const NEVER: [&str; 7] = [
 /// What takes more than a hundred worlds, and how many it takes to expect it. Each has a plan of
 /// its own that comes to it, in tests/it/rare.rs.
 pub(super) const RARE: [(&str, u64); 12] = [
-    ("job cut off to dying", 2_000),
+    ("job cut off to dying", 5_000),
     ("job waiting to dying", 100_000),
     ("job dying to waiting", 100_000),
     ("requeue leave_message", 5_000),
