@@ -96,6 +96,12 @@ impl Directory {
         check_format(&self.path)
     }
 
+    /// Whether anything of a ledger is in it.
+    pub(crate) fn is_ledger(&self) -> bool {
+        let mut parts = [self.path.join("FORMAT"), self.store(), self.witness()].into_iter();
+        parts.any(|part| part.exists())
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.path.join("ledger")
     }

@@ -35,7 +35,7 @@ const FOUND: [u64; 4] = [895, 977, 1_793, 1_843];
 const CONTROLS: u64 = 60;
 
 fn is_long() -> bool {
-    std::env::var_os("PROVE_LONG").is_some()
+    std::env::var_os("PROVE_LONG").is_some_and(|value| value == "1")
 }
 
 fn runtime() -> tokio::runtime::Runtime {

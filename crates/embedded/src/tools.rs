@@ -45,6 +45,12 @@ pub enum ToolError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Nothing of a ledger is in the directory.
+    #[error("{} is no data directory: it has neither FORMAT, ledger nor witness", path.display())]
+    NoLedger {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory to repair into is not empty.
     #[error("{} is there already: name a directory that is not", path.display())]
     InTheWay {
@@ -71,7 +77,7 @@ impl ToolError {
                 matches!(source.kind(), NotFound | NotADirectory | PermissionDenied)
             }
             Self::Directory(OpenError::Unwritable { .. }) => false,
-            Self::Directory(_) | Self::InTheWay { .. } => true,
+            Self::Directory(_) | Self::NoLedger { .. } | Self::InTheWay { .. } => true,
             Self::Unreadable { .. } | Self::Unwritable { .. } => false,
         }
     }

@@ -137,6 +137,24 @@ async fn a_damaged_journal_is_repaired() {
     daemon.ready().await;
 }
 
+/// A directory of something else is not moved aside for an empty ledger.
+#[test]
+fn what_is_no_ledger_is_not_repaired() {
+    let home = Home::new();
+    let other = home.file("photos");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("one"), "a photo").unwrap();
+    let to = home.file("new");
+    for arguments in [&["repair", "--in-place"][..], &["repair", "--to", to.to_str().unwrap()]] {
+        let output = ledger(arguments, &other);
+        let said = errors(&output);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains("is no data directory") && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(fs::read(other.join("one")).unwrap(), b"a photo");
+    assert!(!to.exists());
+}
+
 /// A disk that takes the table with the tenants: every event is kept, and yet the exit code says
 /// that something is lost, and the lines say what.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,7 +99,8 @@ impl Repaired {
 /// Writes what is whole in the data directory `source` into the new directory `target`.
 ///
 /// # Errors
-/// [`ToolError`] where the source is in use or no data directory, or the target cannot be written.
+/// [`ToolError`] where the source is in use or no data directory, or the target cannot be written:
+/// then nothing has changed.
 pub fn repair(
     source: &Path,
     target: &Path,
@@ -115,6 +116,9 @@ fn write_anew(
     target: &Path,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<(Repaired, Directory), ToolError> {
+    if !from.is_ledger() {
+        return Err(ToolError::NoLedger { path: from.path().to_owned() });
+    }
     refuse_what_is_there(target)?;
     let tell = RefCell::new(tell);
     let mut damaged = |damage| (tell.borrow_mut())(Finding::Damaged(damage));
