@@ -46,6 +46,9 @@ use crate::world::State;
 
 /// After this nobody but one daemon goes on, where the row has an owner.
 const ENDED: &str = "a daemon ended";
+/// Another one's DELIVERED, which the owner learns of by its own next write: until then its lease
+/// lets it begin one attempt more, for it does not read the row before each.
+const NOT_LEARNT: &str = "its owner had not learnt of the delivery";
 
 /// See the module's words.
 #[derive(Debug)]
@@ -132,7 +135,7 @@ impl Judge {
 
     fn excuse(&mut self, key: &RowKey, why: &'static str) {
         let Some(case) = self.cases.get_mut(key) else { return };
-        let is_alone = why == ENDED && case.is_owned;
+        let is_alone = why == NOT_LEARNT || (why == ENDED && case.is_owned);
         let times = if is_alone { 1 } else { 2 };
         case.excuses.extend(std::iter::repeat_n(why, times));
         self.excused += times as u64;

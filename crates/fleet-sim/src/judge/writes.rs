@@ -2,7 +2,7 @@
 
 use posthaste_domain::{DeadLetterCause, EventStatus, Row, RowChange, RowKey, RowWrite};
 
-use super::Judge;
+use super::{Judge, NOT_LEARNT};
 use crate::clock::Clocks;
 use crate::trace::Who;
 
@@ -44,7 +44,15 @@ impl Judge {
         }
         self.check_owner(key, (before, after))?;
         match &write.change {
-            RowChange::Deliver { .. } => self.check_delivered(key, after),
+            RowChange::Deliver { .. } => {
+                self.check_delivered(key, after)?;
+                let owner = before.lease.as_ref().and_then(|lease| lease.owner.as_ref());
+                let is_foreign = matches!(who, Who::Daemon(it) if owner.is_some() && self.names.get(it) != owner);
+                if is_foreign {
+                    self.excuse(key, NOT_LEARNT);
+                }
+                Ok(())
+            }
             RowChange::Die { .. } => self.check_dead(key, before, ms),
             RowChange::Claim { .. } => self.check_claim(key, (before, *who), (ms, clocks)),
             _ => Ok(()),

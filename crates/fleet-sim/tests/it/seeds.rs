@@ -47,6 +47,17 @@ fn seeds_hold() {
     );
 }
 
+/// What once failed. 14116: a message that was sent twice, delivered by one daemon while the other
+/// owned the row and went on under its lease.
+#[test]
+fn seeds_that_failed_once_hold() {
+    for seed in [14_116] {
+        if let Err(failure) = posthaste_fleet_sim::run(&Plan::draw(seed, EVENTS)) {
+            panic!("{failure}");
+        }
+    }
+}
+
 /// For all seeds: two runs do the same things at the same times.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
