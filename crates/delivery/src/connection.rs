@@ -32,12 +32,27 @@ use crate::pool::{OpenToken, Pooled};
 pub(crate) struct Connection {
     stream: Stream,
     wire: Rc<Wire>,
+    /// Whether it has been used. Before each further use the pool asks whether it is clean.
+    has_served: bool,
     _token: OpenToken,
 }
 
 impl Connection {
     pub(crate) const fn new(stream: Stream, wire: Rc<Wire>, token: OpenToken) -> Self {
-        Self { stream, wire, _token: token }
+        Self { stream, wire, has_served: false, _token: token }
+    }
+
+    /// A request is about to be sent; whether nothing has come in before it. With TLS the ends of
+    /// the handshake may have, and an answer with them.
+    fn begin(&mut self) -> bool {
+        let is_first = !std::mem::replace(&mut self.has_served, true);
+        let is_tls = self.stream.is_tls();
+        !is_first || if is_tls { self.is_quiet() } else { self.has_nothing_to_read() }
+    }
+
+    /// Whether the operating system has nothing for us: neither bytes nor an end.
+    fn has_nothing_to_read(&self) -> bool {
+        self.wire.is_quiet()
     }
 
     /// Whether nothing has come in that nobody asked for, as far as is known without asking the
@@ -60,6 +75,68 @@ impl Pooled for Box<Connection> {
     /// operating system. With TLS, bytes may be a session ticket and no application data, so they
     /// go through the TLS layer first.
     fn is_clean(&mut self) -> bool {
-        self.wire.is_quiet() || (self.stream.is_tls() && self.is_quiet() && self.wire.is_quiet())
+        self.has_nothing_to_read()
+            || (self.stream.is_tls() && self.is_quiet() && self.has_nothing_to_read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use bytes::Bytes;
+    use http::StatusCode;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::pool::{self, Pool};
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn head(&mut self, _status: StatusCode, _retry_after: Option<&[u8]>) {}
+
+        fn body(&mut self, _piece: &[u8]) {}
+    }
+
+    /// An answer that was there before the request counts, and no other request follows on that
+    /// connection: whoever answers too early may answer once more.
+    #[test]
+    fn an_answer_before_the_request_costs_the_connection() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        for is_early in [true, false] {
+            let keeps = runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let tcp = TcpStream::connect(address).await.unwrap();
+                let (mut peer, _) = listener.accept().await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if is_early {
+                    peer.write_all(answer).await.unwrap();
+                    tcp.readable().await.unwrap();
+                }
+                let wire = Wire::new(tcp, address.ip());
+                let limits = pool::Limits { open_max: 1, per_target_max: 1, idle_us_max: 1 };
+                let token = Pool::<Box<Connection>>::new(limits).admit().unwrap();
+                let mut connection = Connection::new(Stream::plain(&wire), wire, token);
+                let head = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_vec();
+                let outgoing = Outgoing { head, body: Bytes::new(), written: 0 };
+                let (buffers, limits) =
+                    (Buffers::new(), Limits { head_bytes_max: 8_192, body_bytes_max: 0 });
+                let mut exchange =
+                    Exchange::new(&mut connection, &buffers, limits, outgoing, Nobody);
+                let answering = async {
+                    peer.read_buf(&mut Vec::new()).await.unwrap();
+                    if !is_early {
+                        peer.write_all(answer).await.unwrap();
+                    }
+                    peer
+                };
+                let (ended, _peer) = tokio::join!(poll_fn(|it| exchange.poll(it)), answering);
+                ended.unwrap()
+            });
+            assert_eq!(keeps, !is_early);
+        }
     }
 }

@@ -124,7 +124,14 @@ impl<'b> Fields<'b> {
         match (status.as_u16(), self.encoding, self.length) {
             // Nobody asked for another protocol.
             (101, _, _) => Ok((none, false)),
-            (204 | 304, encoding, length) => Ok((none, encoding.is_none() || length.is_none())),
+            // Who names a body where none may be may send one, too.
+            (204, encoding, length) => {
+                Ok((none, encoding.is_none() && matches!(length, None | Some(Ok(0)))))
+            }
+            // Here a length is that of another answer.
+            (304, encoding, length) => {
+                Ok((none, encoding.is_none() && matches!(length, None | Some(Ok(_)))))
+            }
             (_, Some(_), _) if !is_new => Err(HeadError::Encoding),
             (_, Some(encoding), length) => {
                 let is_chunked =

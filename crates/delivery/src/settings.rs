@@ -21,7 +21,8 @@ const RESPONSE_HEAD_BYTES_MIN: usize = 8 * 1024;
 /// costs more than a new connection.
 const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Open connections of one client, active and idle. One takes about 1.5 KiB, and 9 KiB with TLS
-/// (ADR 0016), so that this is 6 to 40 MB at the very worst.
+/// (ADR 0016), so that all of them are 6 to 40 MB; while the head of an answer comes in in pieces,
+/// as much more as there is of it.
 const CONNECTIONS_MAX: usize = 4_096;
 /// As many as an endpoint usually has in flight.
 const IDLE_PER_TARGET_MAX: usize = 32;
@@ -52,7 +53,8 @@ pub struct Settings {
     /// The largest response head (status line and header fields, 1xx heads included); at least
     /// 8 KiB.
     pub response_head_bytes_max: usize,
-    /// How much of a response body is read before the connection is closed instead.
+    /// How much of a response body is read before the connection is closed instead; what frames
+    /// chunks counts.
     pub response_body_bytes_max: usize,
     /// Open connections, active and idle. Idle ones make room; where all are active, attempts
     /// fail as `local_resource`, so this belongs above the attempts in flight.

@@ -23,7 +23,8 @@ const HEAD_KEPT_BYTES_MAX: usize = 8 * 1024;
 
 /// Buffers that all exchanges of a client share.
 ///
-/// Invariant: borrowed within a poll only.
+/// Invariant: borrowed within a poll only, and while a [`Sink`] is told, which therefore polls no
+/// exchange.
 pub(crate) struct Buffers {
     input: RefCell<Box<[u8]>>,
     /// A buffer for a head, while no request is being written.
@@ -70,6 +71,8 @@ pub(crate) struct Exchange<'a, S> {
     buffers: &'a Buffers,
     limits: Limits,
     sink: S,
+    /// Whether nothing had come in before.
+    is_clean: bool,
     /// None once it is written.
     outgoing: Option<Outgoing>,
     /// Why the rest of it cannot be written.
@@ -124,9 +127,11 @@ impl<'a, S: Sink> Exchange<'a, S> {
         outgoing: Outgoing,
         sink: S,
     ) -> Self {
+        // What comes before the request is no answer to it that another request could follow.
+        let is_clean = connection.begin();
         let reading = Reading::Head { partial: Vec::new(), received: 0 };
         let outgoing = Some(outgoing);
-        Self { connection, buffers, limits, sink, outgoing, write_error: None, reading }
+        Self { connection, buffers, limits, sink, is_clean, outgoing, write_error: None, reading }
     }
 
     /// Writes what is left of the request and reads what there is of the response.
@@ -150,7 +155,12 @@ impl<'a, S: Sink> Exchange<'a, S> {
             let mut piece = ReadBuf::new(&mut input);
             match Pin::new(&mut self.connection.stream).poll_read(context, &mut piece) {
                 Poll::Pending if self.write_error.is_some() => {
-                    return Poll::Ready(self.broken(None));
+                    if self.connection.has_nothing_to_read() {
+                        return Poll::Ready(self.broken(None));
+                    }
+                    // An answer, or an end, that the runtime has not heard of yet.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(self.broken(Some(error))),
@@ -205,6 +215,7 @@ impl<'a, S: Sink> Exchange<'a, S> {
         }
         // A head that comes byte by byte is not parsed as often: only where it may be complete.
         let from = partial.len().saturating_sub(3);
+        partial.reserve_exact(piece.len());
         partial.extend_from_slice(piece);
         if !ends_head(&partial[from..]) {
             return Ok(None);
@@ -220,7 +231,7 @@ impl<'a, S: Sink> Exchange<'a, S> {
                 Ok(Look::Interim(_)) => return Ok(None),
                 Ok(Look::Partial) => {
                     if let Reading::Head { partial, .. } = &mut self.reading {
-                        *partial = bytes.to_vec();
+                        *partial = without_empty_lines(bytes).to_vec();
                     }
                     return Ok(None);
                 }
@@ -244,7 +255,7 @@ impl<'a, S: Sink> Exchange<'a, S> {
         let Ok(taken) = body.take(piece, |data| sink.body(data)) else { return Some(false) };
         let Some(rest) = left.checked_sub(taken.bytes) else { return Some(false) };
         *left = rest;
-        let is_whole = taken.bytes == piece.len() && self.outgoing.is_none();
+        let is_whole = self.is_clean && taken.bytes == piece.len() && self.outgoing.is_none();
         taken.ended.then(|| {
             *keeps_alive && is_whole && self.write_error.is_none() && self.connection.is_quiet()
         })
@@ -266,6 +277,14 @@ impl<'a, S: Sink> Exchange<'a, S> {
         let unanswered = matches!(self.reading, Reading::Head { received: 0, .. });
         Broken { error, unanswered }
     }
+}
+
+/// What the parser would pass over each time it looks: the lines are many if somebody wants it so.
+fn without_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Whether an empty line may be in it.

@@ -46,6 +46,23 @@ fn who_keeps_a_connection() {
     }
 }
 
+/// Where no body may be, naming one costs the connection; a 304 has the length of another answer.
+#[test]
+fn who_names_a_body_where_none_may_be() {
+    for (status, field, keeps) in [
+        (204, "X: y", true),
+        (204, "Content-Length: 0", true),
+        (204, "Content-Length: 2", false),
+        (204, "Transfer-Encoding: chunked", false),
+        (304, "Content-Length: 7", true),
+        (304, "Content-Length: x", false),
+        (304, "Transfer-Encoding: chunked", false),
+    ] {
+        let text = format!("HTTP/1.1 {status} X\r\n{field}\r\n\r\n");
+        assert_eq!(head(&text).0.keeps_alive, keeps, "{text}");
+    }
+}
+
 #[test]
 fn what_is_in_doubt_is_refused() {
     for (text, error) in [
@@ -108,6 +125,8 @@ fn chunks_that_are_none() {
         "-5\r\n",
         "5\nhello",
         "5 5\r\n",
+        "5\r\nhello\rX",
+        "5\r\nhello\r\r",
         "5\r\nhello\n",
         "5\r\nhelloX",
         "5;a\nb",
@@ -122,4 +141,84 @@ fn chunks_that_are_none() {
             assert_eq!(seen, Err(Malformed), "{text:?} at {cut}");
         }
     }
+}
+
+/// What the standard says of chunks, the slow way: the data and what is left over; `Err` where it
+/// is no chunked body, `None` where it is not at its end.
+fn by_lines(mut text: &str) -> Result<Option<(String, usize)>, Malformed> {
+    fn line<'t>(text: &mut &'t str) -> Result<Option<&'t str>, Malformed> {
+        let end = text.find(['\r', '\n']).unwrap_or(text.len());
+        let (line, rest) = text.split_at(end);
+        match rest.as_bytes() {
+            [] | [b'\r'] => Ok(None),
+            [b'\r', b'\n', ..] => {
+                *text = &rest[2..];
+                Ok(Some(line))
+            }
+            _ => Err(Malformed),
+        }
+    }
+    let mut data = String::new();
+    loop {
+        let digits = text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len());
+        let (size, rest) = text.split_at(digits);
+        let after = rest.trim_start_matches([' ', '\t']);
+        let is_size = digits > 0 && matches!(after.as_bytes(), [] | [b';' | b'\r', ..]);
+        if !is_size && !text.is_empty() {
+            return Err(Malformed);
+        }
+        let size = u64::from_str_radix(size, 16);
+        if line(&mut text)?.is_none() {
+            return Ok(None);
+        }
+        let size = usize::try_from(size.map_err(|_| Malformed)?).map_err(|_| Malformed)?;
+        if size == 0 {
+            break;
+        }
+        let Some((chunk, rest)) = text.split_at_checked(size) else { return Ok(None) };
+        data.push_str(chunk);
+        text = rest;
+        match text.as_bytes() {
+            [] | [b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] => text = &text[2..],
+            _ => return Err(Malformed),
+        }
+    }
+    while let Some(trailer) = line(&mut text)? {
+        if trailer.is_empty() {
+            return Ok(Some((data, text.len())));
+        }
+    }
+    Ok(None)
+}
+
+/// For every place of these bodies, with what means something among chunks put in there or in place
+/// of one or two bytes: what the slow way says.
+#[test]
+fn chunks_are_what_the_slow_way_says() {
+    let (mut tried, mut kinds) = (0, [0; 3]);
+    for base in ["3\r\nabc\r\n0\r\n\r\n", "1;x\r\n0\r\na \r\n0123456789\r\n00\r\nT: x\r\n\r\nmore"]
+    {
+        for at in 0..base.len() {
+            for part in ["", "\r", "\n", "\r\n", "0", "1", "f", " ", "\t", ";", "x", "-"] {
+                for until in at..=(at + 2).min(base.len()) {
+                    let text = format!("{}{part}{}", &base[..at], &base[until..]);
+                    let ours = read(Body::Chunks(Chunks::new()), &text, at.min(text.len()));
+                    let theirs = by_lines(&text);
+                    let kind = match (&ours, &theirs) {
+                        (Err(Malformed), Err(Malformed)) => 0,
+                        (Ok((_, _, false)), Ok(None)) => 1,
+                        (Ok((data, rest, true)), Ok(Some(expected))) => {
+                            assert_eq!((data, rest), (&expected.0, &expected.1), "{text:?}");
+                            2
+                        }
+                        _ => panic!("{text:?}: {ours:?}, and the slow way {theirs:?}"),
+                    };
+                    tried += 1;
+                    kinds[kind] += 1;
+                }
+            }
+        }
+    }
+    assert!(kinds.iter().all(|kind| *kind > tried / 50), "hardly tried: {kinds:?}");
 }

@@ -425,6 +425,42 @@ fn an_early_answer_counts_and_costs_the_connection() {
     });
 }
 
+/// The same where the endpoint closes with the request unread, which tears the connection down
+/// while we write: what it has answered is not lost by that, and not asked for again.
+#[test]
+fn an_early_answer_outlives_the_reset() {
+    run(async {
+        let early = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
+        for _ in 0..20 {
+            let first = vec![Step::Read, send(OK), Step::Begin, send(early), Step::Rst];
+            let server = Server::with_scripts(vec![first, answering(OK)]).await;
+            let client = client(settings());
+            assert_eq!(attempt(&client, &server.url()).await.verdict, Verdict::Delivered);
+            let body = Bytes::from(vec![b'x'; 32 * 1024 * 1024]);
+            let attempt = client.attempt(&endpoint(&server.url()), request(body)).await;
+            assert_eq!(attempt.verdict, failed(ErrorClass::ClientError), "{attempt:?}");
+            assert!(attempt.phases.reused && client.stats().connections_open == 0);
+            assert_eq!(client.stats().requests_resent, 0);
+        }
+    });
+}
+
+/// Empty lines before a head, byte by byte: passed over, and never looked at twice.
+#[test]
+fn empty_lines_come_before_a_head() {
+    run(async {
+        let lines = "\n\r\n\r".repeat(300);
+        let head = format!("{lines}\n{OK}");
+        let (dripped, rest) = head.split_at(lines.len() + 20);
+        let drip = Step::Drip(dripped.as_bytes().to_vec(), Duration::ZERO);
+        let server = Server::start(vec![Step::Read, drip, send(rest)]).await;
+        let client = client(settings());
+        let made = attempt(&client, &server.url()).await;
+        assert_eq!((made.verdict, &*made.response), (Verdict::Delivered, &b"ok"[..]), "{made:?}");
+        assert_eq!(client.stats().connections_idle, 1);
+    });
+}
+
 #[test]
 fn a_closed_port_is_a_failed_connect() {
     run(async {

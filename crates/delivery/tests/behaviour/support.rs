@@ -143,6 +143,8 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 pub(crate) enum Step {
     /// Read one request.
     Read,
+    /// Read the beginning of one.
+    Begin,
     /// Write.
     Send(Vec<u8>),
     /// Write so many times, or until the peer is gone.
@@ -282,6 +284,7 @@ where
                 }
                 None => false,
             },
+            Step::Begin => stream.read_buf(&mut buffer).await.is_ok_and(|count| count > 0),
             Step::Send(bytes) => write(&mut stream, bytes).await,
             Step::Repeat(bytes, times) => {
                 let mut going_on = true;
