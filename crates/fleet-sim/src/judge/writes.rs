@@ -47,8 +47,11 @@ impl Judge {
             RowChange::Deliver { .. } => {
                 self.check_delivered(key, after)?;
                 let owner = before.lease.as_ref().and_then(|lease| lease.owner.as_ref());
-                let is_foreign = matches!(who, Who::Daemon(it) if owner.is_some() && self.names.get(it) != owner);
-                if is_foreign {
+                let name = match who {
+                    Who::Daemon(it) => self.names.get(it),
+                    _ => None,
+                };
+                if owner.is_some() && name.is_some() && name != owner {
                     self.excuse(key, NOT_LEARNT);
                 }
                 Ok(())
