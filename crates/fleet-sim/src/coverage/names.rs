@@ -81,7 +81,7 @@ const ROWS: [&str; 23] = [
     "row put again",
 ];
 
-const JOBS: [&str; 16] = [
+const JOBS: [&str; 17] = [
     "job none to unwritten",
     "job none to waiting",
     "job none to dying",
@@ -94,6 +94,9 @@ const JOBS: [&str; 16] = [
     "job waiting to dying",
     "job waiting to none",
     "job dying to waiting",
+    // A poisonous message that is shown again while its event is on its way to the DLQ: the same
+    // end once more.
+    "job dying to unwritten",
     "job dying to none",
     "job cut off to unwritten",
     "job cut off to waiting",
@@ -200,10 +203,11 @@ pub(super) const NEVER: [&str; 7] = [
 
 /// What takes more than a hundred worlds, and how many it takes to expect it. Each has a plan of
 /// its own that comes to it, in tests/it/rare.rs.
-pub(super) const RARE: [(&str, u64); 12] = [
+pub(super) const RARE: [(&str, u64); 13] = [
     ("job cut off to dying", 5_000),
     ("job waiting to dying", 100_000),
     ("job dying to waiting", 100_000),
+    ("job dying to unwritten", 100_000),
     ("requeue leave_message", 5_000),
     ("job cut off to waiting", 5_000),
     ("dead dropped not_ours", 5_000),

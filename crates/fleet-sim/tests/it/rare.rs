@@ -14,9 +14,10 @@ const SEEDS: u64 = 40;
 type Way = fn(u64) -> Plan;
 
 /// What is rare, and the plan in which it is not.
-const WAYS: [(&str, Way); 12] = [
+const WAYS: [(&str, Way); 13] = [
     ("job waiting to dying", another_round_dies_elsewhere),
     ("job dying to waiting", requeued_before_its_mark),
+    ("job dying to unwritten", poison_is_shown_again),
     ("job cut off to waiting", |seed| taken_over_where_it_was_cut_off(seed, 2)),
     ("job cut off to dying", |seed| taken_over_where_it_was_cut_off(seed, 1)),
     ("requeue leave_message", requeued_before_its_mark),
@@ -55,6 +56,12 @@ fn another_round_dies_elsewhere(seed: u64) -> Plan {
 /// and purge meanwhile.
 fn requeued_before_its_mark(seed: u64) -> Plan {
     Plan::at_failpoint(31, How::Delay, seed)
+}
+
+/// A message that is poison, in a world that chance has made, is shown again before its event is
+/// dead: the first of the long form's twenty thousand in which that came about.
+fn poison_is_shown_again(seed: u64) -> Plan {
+    Plan::draw(20_422 + seed, 16)
 }
 
 /// A daemon is so long on its way from the DLQ to the row's mark that another one takes the row
