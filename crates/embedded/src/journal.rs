@@ -14,13 +14,14 @@
 //!  3 │ XXH3 of the items 8 │ "FJL" 3                                              end
 //! ```
 //!
-//! Refuses to write, but for what [`hole`] says. Input is damaged bytes: nothing here panics or
+//! Refuses to write, but for what [`hole`] and [`note`] say. Input is damaged bytes: nothing here panics or
 //! trusts a length.
 
 mod hole;
+mod note;
 mod replay;
 
-pub(crate) use hole::{Consent, Hole, cut, free};
+pub(crate) use hole::{Consent, Hole, Known, cut, free};
 #[cfg(test)]
 pub(crate) use replay::placed;
 pub(crate) use replay::replay_all;
@@ -101,6 +102,14 @@ impl Scan {
             behind: number.checked_sub(2).map(|before| numbered(path, before)),
             ..Hole::new(numbered(path, number.saturating_sub(1)), None, written)
         })
+    }
+
+    /// What is known of commits beside the journals, where the tables have them up to `written`,
+    /// and `proven` was acknowledged.
+    pub(crate) fn known(&self, written: Option<CommitRow>, proven: u64) -> Known {
+        let number = |commit: Option<CommitRow>| commit.map_or(0, |commit| commit.number);
+        let (written, newest) = (number(written), number(self.newest));
+        Known { written, last: newest.max(written).max(proven) }
     }
 
     /// The last commit of which all is there, where `last` is the newest one that tables tell of:
@@ -235,8 +244,11 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Scan> {
                     }
                 }),
             };
-            let after = journal.first.map(|first| first.row);
-            scan.holes.extend(hole.map(|hole| Hole { after, ..hole }));
+            scan.holes.extend(hole);
+        }
+        if let Some(first) = journal.first {
+            let open = scan.holes.iter_mut().filter(|hole| hole.after.is_none());
+            open.for_each(|hole| hole.after = Some(first.row));
         }
         scan.newest = journal.newest.or(scan.newest);
         let torn = journal.damaged && index == active;

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::codec::CommitRow;
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::journal::{self, Consent, Hole, Scan};
+use crate::journal::{self, Consent, Hole, Known, Scan};
 use crate::open::Recovery;
 use crate::raw;
 use crate::settings::Settings;
@@ -52,17 +52,19 @@ pub(crate) fn prepare(
         let damaged = torn.unwrap_or_else(|| format!("the journals in {}", store.display()));
         return Err(loss(directory, newest, proof, &damaged));
     }
-    let before = written(&store).and_then(|written| scan.missing_before(written));
+    let written = written(&store);
+    let known = scan.known(written, proof.map_or(0, |proof| proof.commit));
+    let before = written.and_then(|written| scan.missing_before(written));
     let mut holes = Vec::new();
     for hole in before.iter().chain(&scan.holes) {
-        let consent = hole.consent().map_err(unusable)?;
+        let consent = hole.consent(known).map_err(unusable)?;
         if consent == Consent::Missing && !settings.accept_loss {
             return Err(refusal(hole, newest, directory));
         }
         holes.push((hole, consent));
     }
     for (hole, consent) in holes {
-        go_on(hole, consent, newest, recovery)?;
+        go_on(hole, (consent, known), newest, recovery)?;
     }
     if let Some((path, whole_until)) = &scan.torn {
         let kept_in = journal::free(&path.with_extension("cut"));
@@ -131,13 +133,14 @@ fn refusal(hole: &Hole, newest: CommitRow, directory: &Directory) -> OpenError {
 /// Goes on without what is missing in a hole, and notes it where it is not noted yet.
 fn go_on(
     hole: &Hole,
-    consent: Consent,
+    (consent, known): (Consent, Known),
     newest: CommitRow,
     recovery: &mut Recovery,
 ) -> Result<(), OpenError> {
     let path = hole.path.display();
     let done = match consent {
         Consent::Given => Ok(()),
+        Consent::GivenBefore => hole.note_which(known),
         Consent::Unfinished => {
             recovery.notes.push(format!("what a start began to cut from {path} is cut now"));
             hole.finish()
@@ -149,7 +152,7 @@ fn go_on(
                 "going on without {commits} commits behind {path}, at most {events} accepted \
                  events among them"
             ));
-            hole.accept()
+            hole.accept(known)
         }
     };
     done.map_err(|source| OpenError::Unusable { path: hole.path.clone(), source })

@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use super::*;
 
 const BATCHES: u64 = 20;
+/// Nothing is known that the journals do not say.
+const KNOWN: Known = Known { written: 0, last: BATCHES };
 
 /// A store with [`BATCHES`] commits of several rows, closed.
 fn store() -> TempDir {
@@ -263,23 +265,25 @@ fn consent_is_to_what_was_lost_then() {
         only_hole(&store)
     };
     let first = hole(ends[7] + 50);
-    assert_eq!(first.consent().unwrap(), Consent::Missing);
-    first.accept().unwrap();
-    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    assert_eq!(first.consent(KNOWN).unwrap(), Consent::Missing);
+    first.accept(KNOWN).unwrap();
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
     // As if the power had gone between the note and the cut.
     let again = hole(ends[7] + 50);
-    assert_eq!(again.consent().unwrap(), Consent::Unfinished);
+    assert_eq!(again.consent(KNOWN).unwrap(), Consent::Unfinished);
     again.finish().unwrap();
-    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
     // A note that was not written whole by an earlier version, and damage of another kind.
     fs::write(path.with_extension("lost"), &bytes[ends[7]..ends[8]]).unwrap();
-    assert_eq!(hole(ends[7] + 50).consent().unwrap(), Consent::Missing);
+    assert_eq!(hole(ends[7] + 50).consent(KNOWN).unwrap(), Consent::Missing);
     let other = hole(ends[3] + 50);
-    assert_eq!(other.consent().unwrap(), Consent::Missing);
-    other.accept().unwrap();
-    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    assert_eq!(other.consent(KNOWN).unwrap(), Consent::Missing);
+    other.accept(KNOWN).unwrap();
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
     assert_eq!(fs::read(path.with_extension("lost")).unwrap(), bytes[ends[7]..ends[8]]);
     assert!(path.with_extension("lost-2").exists());
+    // Where the power went before the second cut, too.
+    assert_eq!(hole(ends[3] + 50).consent(KNOWN).unwrap(), Consent::Unfinished);
 }
 
 /// Where a journal is gone, an earlier version noted consent by the name of the one before it; that
@@ -292,23 +296,30 @@ fn consent_by_an_earlier_version_counts() {
     let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
     fs::write(path.with_file_name("2.jnl"), &bytes[ends[9]..]).unwrap();
     fs::write(&path, &bytes[..ends[5]]).unwrap();
-    assert_eq!(only_hole(&store).accepted_in(), path.with_file_name("1.lost"));
-    for (note, consent) in [(None, Consent::Missing), (Some(&b""[..]), Consent::Given)] {
+    assert_eq!(only_hole(&store).path, path.with_file_name("1.jnl"));
+    for (note, consent) in [(None, Consent::Missing), (Some(&b""[..]), Consent::GivenBefore)] {
         if let Some(note) = note {
             fs::write(path.with_extension("lost"), note).unwrap();
         }
-        assert_eq!(only_hole(&store).consent().unwrap(), consent);
+        assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), consent);
     }
     // Once the one before it is removed, too.
     fs::remove_file(&path).unwrap();
     let five = CommitRow { number: 5, ..CommitRow::default() };
     let hole = scan(store.path()).unwrap().missing_before(five).unwrap();
-    assert_eq!(hole.consent().unwrap(), Consent::Given);
+    assert_eq!(hole.consent(KNOWN).unwrap(), Consent::GivenBefore);
+    // From the first start of this version on it is noted for which commits.
+    hole.note_which(KNOWN).unwrap();
+    assert_eq!(hole.consent(KNOWN).unwrap(), Consent::Given);
+    let four = CommitRow { number: 4, ..CommitRow::default() };
+    let wider = scan(store.path()).unwrap().missing_before(four).unwrap();
+    assert_eq!(wider.consent(KNOWN).unwrap(), Consent::Missing);
+    fs::remove_file(path.with_file_name("1.lost")).unwrap();
     fs::write(&path, &bytes[..ends[5]]).unwrap();
     fs::write(path.with_extension("lost"), b"what was cut").unwrap();
-    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Missing);
-    only_hole(&store).accept().unwrap();
-    assert_eq!(only_hole(&store).consent().unwrap(), Consent::Given);
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Missing);
+    only_hole(&store).accept(KNOWN).unwrap();
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
 }
 
 /// A journal is damaged and the next one is gone: one consent, though only the gap is left to be
@@ -323,11 +334,113 @@ fn consent_to_damage_is_to_the_gap_behind_it() {
     bytes[ends[3] + 50] ^= 1;
     fs::write(&path, &bytes[..ends[5]]).unwrap();
     let hole = only_hole(&store);
-    assert_eq!((&hole.path, hole.consent().unwrap()), (&path, Consent::Missing));
-    hole.accept().unwrap();
+    assert_eq!((&hole.path, hole.consent(KNOWN).unwrap()), (&path, Consent::Missing));
+    hole.accept(KNOWN).unwrap();
     let hole = only_hole(&store);
     assert_eq!(hole.path, path.with_file_name("2.jnl"));
-    assert_eq!(hole.consent().unwrap(), Consent::Given);
+    assert_eq!(hole.consent(KNOWN).unwrap(), Consent::Given);
+}
+
+/// The consent to what is missing before the oldest journal, where tables have commits up to that
+/// number.
+fn consent_before(store: &TempDir, written: u64) -> (PathBuf, Consent) {
+    let written = CommitRow { number: written, ..CommitRow::default() };
+    let hole = scan(store.path()).unwrap().missing_before(written).unwrap();
+    let consent = hole.consent(KNOWN).unwrap();
+    (hole.path, consent)
+}
+
+/// Consent to the loss of a journal, or of its end, is none to the later loss of the next one.
+#[test]
+fn consent_to_one_journal_is_none_to_the_next() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let [one, two, three] = [1, 2, 3].map(|n| numbered(&path, n));
+    fs::write(&three, &bytes[ends[14]..]).unwrap();
+    // The end of a journal, and then the next one.
+    fs::write(&one, &bytes[ends[9]..ends[14]]).unwrap();
+    fs::write(&path, &bytes[..ends[7]]).unwrap();
+    only_hole(&store).accept(KNOWN).unwrap();
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
+    fs::remove_file(&one).unwrap();
+    fs::rename(&three, &two).unwrap();
+    assert_eq!(only_hole(&store).path, one);
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Missing);
+    // The one before the oldest, and then that.
+    fs::remove_file(&path).unwrap();
+    fs::rename(&two, &three).unwrap();
+    fs::write(&two, &bytes[ends[9]..ends[14]]).unwrap();
+    assert_eq!(consent_before(&store, 5), (one, Consent::Missing));
+    let five = CommitRow { number: 5, ..CommitRow::default() };
+    scan(store.path()).unwrap().missing_before(five).unwrap().accept(KNOWN).unwrap();
+    for (written, consent) in [(5, Consent::Given), (9, Consent::Given), (4, Consent::Missing)] {
+        assert_eq!(consent_before(&store, written).1, consent, "{written}");
+    }
+    fs::remove_file(&two).unwrap();
+    assert_eq!(consent_before(&store, 12), (two, Consent::Missing));
+}
+
+/// Consent to the loss of a journal's end is none to the loss of more of it: damaged, or at the end
+/// of a batch.
+#[test]
+fn consent_to_a_journals_end_is_none_to_more_of_it() {
+    for is_damaged in [false, true] {
+        let store = store();
+        let path = journal(&store);
+        let bytes = fs::read(&path).unwrap();
+        let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+        let one = numbered(&path, 1);
+        fs::write(numbered(&path, 2), &bytes[ends[9]..]).unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut sealed = bytes[..ends[if is_damaged { 9 } else { 7 }]].to_vec();
+        if is_damaged {
+            sealed[ends[7] + 50] ^= 1;
+        }
+        fs::write(&one, sealed).unwrap();
+        only_hole(&store).accept(KNOWN).unwrap();
+        assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
+        fs::write(&one, &bytes[..ends[4]]).unwrap();
+        assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Missing);
+        fs::remove_file(&one).unwrap();
+        assert_eq!(consent_before(&store, 8), (one.clone(), Consent::Given));
+        assert_eq!(consent_before(&store, 5), (one.clone(), Consent::Missing));
+        // A note that does not say any more what it said is for nothing.
+        let note = one.with_extension("lost");
+        let mut said = fs::read(&note).unwrap();
+        let last = said.len() - 10;
+        said[last] ^= 1;
+        fs::write(&note, said).unwrap();
+        assert_eq!(consent_before(&store, 8), (one, Consent::Missing));
+    }
+}
+
+/// A journal of which nothing is left stays, empty, as long as the store keeps it: consent stands
+/// once the one before it is removed, and covers nothing that was in that one.
+#[test]
+fn consent_to_a_whole_journal_outlives_the_one_before_it() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let [one, two] = [1, 2].map(|n| numbered(&path, n));
+    fs::write(&path, &bytes[..ends[4]]).unwrap();
+    let mut sealed = bytes[ends[4]..ends[9]].to_vec();
+    sealed[40] ^= 1;
+    fs::write(&one, sealed).unwrap();
+    // The active one is empty as yet: what goes on comes later.
+    fs::write(&two, b"").unwrap();
+    let known = Known { written: 0, last: 10 };
+    only_hole(&store).accept(known).unwrap();
+    assert_eq!(only_hole(&store).consent(known).unwrap(), Consent::Given);
+    fs::write(&two, &bytes[ends[9]..]).unwrap();
+    assert_eq!(only_hole(&store).consent(KNOWN).unwrap(), Consent::Given);
+    fs::remove_file(&path).unwrap();
+    for (written, consent) in [(5, Consent::Given), (3, Consent::Missing)] {
+        let known = Known { written, last: BATCHES };
+        assert_eq!(only_hole(&store).consent(known).unwrap(), consent, "{written}");
+    }
 }
 
 fn only_hole(store: &TempDir) -> Hole {

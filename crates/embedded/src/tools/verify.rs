@@ -156,8 +156,9 @@ pub(crate) fn journals(
     }
     let written = raw::written_commit(&store).ok().flatten();
     let before = written.and_then(|written| scan.missing_before(written));
+    let known = scan.known(written, proof.map_or(0, |proof| proof.commit));
     for hole in before.iter().chain(&scan.holes) {
-        if hole.consent().map_err(unreadable(&hole.path))? != Consent::Missing {
+        if hole.consent(known).map_err(unreadable(&hole.path))? != Consent::Missing {
             continue;
         }
         let from = hole.damaged_from.map_or_else(String::new, |from| format!(" from byte {from}"));

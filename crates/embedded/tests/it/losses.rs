@@ -135,6 +135,8 @@ async fn a_loss_accepted_by_an_earlier_version_is_not_refused() {
         let (ledger, recovery) = home.open();
         assert_eq!(recovery.accepted_lost, None);
         ledger.close().await;
+        // Now it is noted which one that was.
+        assert!(fs::metadata(middle.with_extension("lost")).unwrap().len() > 0);
     }
 }
 
