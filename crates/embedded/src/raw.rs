@@ -171,8 +171,8 @@ pub(crate) struct RawStore {
     unread: Vec<(Table, String)>,
     recent: Vec<Recent>,
     files: usize,
-    /// First and last commit that the journals have, and how many.
-    commits: Option<(u64, u64, u64)>,
+    /// The commits that the journals have, in order, each once.
+    commits: Vec<u64>,
 }
 
 impl RawStore {
@@ -204,12 +204,9 @@ impl RawStore {
             runs.push(of_table);
         }
         let mut recent: Vec<Recent> = Table::ALL.map(|_| Recent::new()).into();
-        let mut commits: Option<(u64, u64, u64)> = None;
+        let mut commits = Vec::new();
         let taken = journal::replay_all(store, &mut |written| {
-            if let Some(CommitRow { number, .. }) = commit_of(&written.item) {
-                let (first, last, count) = commits.unwrap_or((number, number, 0));
-                commits = Some((first.min(number), last.max(number), count + 1));
-            }
+            commits.extend(commit_of(&written.item).map(|commit| commit.number));
             let Some(table) = ids.get(&written.keyspace) else { return };
             let recent = &mut recent[*table as usize];
             let newer = recent.get(&written.item.key).is_none_or(|(s, _)| *s <= written.item.seqno);
@@ -218,6 +215,8 @@ impl RawStore {
             }
         });
         taken?;
+        commits.sort_unstable();
+        commits.dedup();
         Ok(Self { runs, unread, recent, files, commits })
     }
 
@@ -241,8 +240,10 @@ impl RawStore {
     /// How many commits are missing between the first one that the journals have and the last one
     /// that there was, which is `proven` at least: they are numbered without a gap.
     pub(crate) fn commits_missing(&self, proven: u64) -> u64 {
-        let Some((first, last, count)) = self.commits else { return proven };
-        (last.max(proven) - first + 1).saturating_sub(count)
+        let (Some(first), Some(last)) = (self.commits.first(), self.commits.last()) else {
+            return proven;
+        };
+        (last.max(&proven) - first + 1).saturating_sub(self.commits.len() as u64)
     }
 }
 

@@ -6,6 +6,7 @@ use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use tempfile::TempDir;
 
 use super::*;
+use crate::raw;
 
 const BATCHES: u64 = 20;
 /// Nothing is known that the journals do not say.
@@ -501,6 +502,25 @@ fn a_batch_that_stands_twice_counts_once() {
         now.sort_unstable();
         now.dedup();
         assert_eq!(now, before);
+    }
+}
+
+/// A batch that stands in the place of another one, too: the other one's commit is missing.
+#[test]
+fn a_commit_that_another_one_overwrote_is_missing() {
+    let store = store();
+    let path = journal(&store);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<_> = ends(&path).iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let missing = || {
+        let told = raw::Told::nobody();
+        raw::RawStore::open(store.path(), &told).unwrap().commits_missing(BATCHES)
+    };
+    assert_eq!(missing(), 0);
+    for overwritten in [7, 15] {
+        let (before, behind) = (&bytes[..ends[overwritten]], &bytes[ends[overwritten + 1]..]);
+        fs::write(&path, [before, &bytes[ends[1]..ends[2]], behind].concat()).unwrap();
+        assert_eq!(missing(), 1, "{overwritten}");
     }
 }
 
