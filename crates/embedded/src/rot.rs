@@ -18,6 +18,7 @@
 mod editor;
 mod hit;
 mod judge;
+mod meta;
 mod running;
 mod template;
 mod tools;

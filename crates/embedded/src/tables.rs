@@ -6,6 +6,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::compaction::Leveled;
@@ -38,6 +39,9 @@ const MEMTABLE_BYTES_MIN: u64 = 64 << 10;
 /// A memtable that has grown to so many times its size holds up the writer until it is written
 /// out: the disk does not keep up, and memory is not to pay for it.
 const OVERFULL: u64 = 16;
+
+/// How long until a table that is being written out is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The size of a table on disk. The last one of a merge gets its filter and its sync while the
 /// store holds the lock that every commit needs: 64 MiB, which is usual, take 40 ms, these 5.
@@ -272,8 +276,15 @@ impl Tables {
     /// Writes out every memtable that has grown to `bytes_max`, and waits for it.
     pub(crate) fn write_out(&self, bytes_max: u64) -> fjall::Result<()> {
         for table in Table::ALL {
-            if self.memtable_bytes(table) >= bytes_max {
-                self.keyspace(table).rotate_memtable_and_wait()?;
+            if self.memtable_bytes(table) < bytes_max {
+                continue;
+            }
+            let keyspace = self.keyspace(table);
+            keyspace.rotate_memtable()?;
+            // The store's own wait has no end where a table cannot be written.
+            while keyspace.sealed_memtable_count() > 0 {
+                self.check()?;
+                std::thread::sleep(LOOK_AGAIN);
             }
         }
         Ok(())

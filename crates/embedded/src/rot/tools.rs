@@ -26,7 +26,7 @@ use crate::testing::{Watch, delivery, home, instance, tenant_id};
 use crate::tools::{Finding, ToolError, export, repair, repair_in_place_watched, verify};
 
 /// Every row but those that only serve the store itself.
-fn rows(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
+pub(super) fn rows(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
     let told = Told::nobody();
     let store = RawStore::open(&dir.join("ledger"), &told).unwrap();
     let of = |table: Table| {

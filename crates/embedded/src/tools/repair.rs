@@ -409,19 +409,30 @@ impl Output {
 
     /// Writes what has gathered, and what memory is not to hold.
     fn write(&mut self) -> Result<(), ToolError> {
+        self.write_with(self.memtable_bytes)
+    }
+
+    /// As [`Output::write`], with what is larger in memory than `bytes_max`.
+    fn write_with(&mut self, bytes_max: u64) -> Result<(), ToolError> {
         let mut batch = self.tables.database().batch().durability(Some(PersistMode::Buffer));
         for (table, key, value) in self.batch.drain(..) {
             batch.insert(self.tables.keyspace(table), key, value);
         }
         self.bytes = 0;
-        let written = batch.commit().and_then(|()| self.tables.write_out(self.memtable_bytes));
+        let written = batch.commit().and_then(|()| self.tables.write_out(bytes_max));
         written.map_err(unwritable(&self.path))
     }
 
-    /// The last commit; all is on disk when this returns.
+    /// The last commit, when all else is in tables, and then it is there too; all is on disk when
+    /// this returns.
+    ///
+    /// No other batch has a number. Were rows left to the journals, the loss of one would not be
+    /// found; and once the first of several is removed, a start would miss all commits before this
+    /// one.
     fn close(mut self, last: CommitRow) -> Result<(), ToolError> {
+        self.write_with(0)?;
         self.put(Table::Meta, COMMIT_KEY, codec::encode(&last))?;
-        self.write()?;
+        self.write_with(0)?;
         let synced = self.tables.database().persist(PersistMode::SyncAll);
         synced.map_err(unwritable(&self.path))?;
         let path = self.path.clone();

@@ -1,0 +1,55 @@
+//! The table of the last commit: what it must say, and what comes of damage in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use posthaste_ports::memory::NullSink;
+
+use super::runtime;
+use super::template::{Template, files, settings, view};
+use super::tools::rows;
+use crate::ledger::Ledger;
+use crate::raw;
+use crate::testing::Watch;
+use crate::tools::{repair, verify};
+
+/// The journals of a closed ledger.
+fn journals(dir: &Path) -> Vec<PathBuf> {
+    let all = files(&dir.join("ledger")).into_iter();
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
+}
+
+/// What a repair has written needs none of its journals, where no commit but the last has a number:
+/// a start cannot miss one that is gone. And it takes nothing for missing where only the last
+/// journal is left.
+#[test]
+fn what_a_repair_wrote_is_in_tables() {
+    let template = runtime().block_on(Template::make());
+    for is_empty in [false, true] {
+        let copy = template.copy();
+        let target = copy.beside("target");
+        repair(&copy.data(), &target, &mut |finding| panic!("{finding:?}")).unwrap();
+        let (whole, store) = (rows(&target), target.join("ledger"));
+        let commit = verify(&target, &mut |damage| panic!("{damage}")).unwrap().commit;
+        let mut journals = journals(&target);
+        let last = journals.pop().unwrap();
+        journals.iter().for_each(|path| fs::remove_file(path).unwrap());
+        let later = store.join("7.jnl");
+        fs::rename(last, &later).unwrap();
+        if is_empty {
+            fs::write(&later, b"").unwrap();
+        }
+        assert!(rows(&target) == whole, "{is_empty}");
+        let written = raw::written_commit(&store).unwrap().unwrap();
+        assert_eq!(written.number, commit);
+        runtime().block_on(async {
+            let watch = Arc::new(Watch::default());
+            let (ledger, recovery) =
+                Ledger::open(settings(target), Arc::new(NullSink), watch).unwrap();
+            assert_eq!((recovery.accepted_lost, recovery.notes), (None, Vec::new()));
+            assert_eq!(view(&ledger, &template.ids()).await, template.view);
+            ledger.close().await;
+        });
+    }
+}
