@@ -65,7 +65,7 @@ impl Hole {
     fn gap(&self, known: Known) -> Gap {
         // Where no journal before it has any, those that were removed had what the tables have.
         let behind = if self.before.number == 0 { known.written } else { self.before.number };
-        let before = self.after.map_or(known.last.saturating_add(1), |after| after.number);
+        let before = self.after.map_or_else(|| known.last.saturating_add(1), |after| after.number);
         Gap { behind, before }
     }
 
