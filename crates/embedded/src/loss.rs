@@ -4,14 +4,13 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use crate::codec::CommitRow;
 use crate::directory::Directory;
-use crate::error::OpenError;
+use crate::error::{self, OpenError};
 use crate::journal::{self, Consent, Hole, Known, Scan};
 use crate::open::Recovery;
-use crate::raw;
+use crate::raw::{self, Flaw, Flawed};
 use crate::settings::Settings;
 use crate::tables::{COMMIT_KEY, Table, Tables};
 use crate::witness::Proof;
@@ -43,6 +42,7 @@ pub(crate) fn prepare(
         recovery.created = true;
         return make_way(directory, settings, newest, proof).map(|()| scan);
     }
+    let written = written(directory, !unused)?;
     if let Some(proof) = proof
         && newest.number < proof.commit
         && (scan.torn.is_some() || scan.reaches(proof.last()).number < proof.commit)
@@ -52,7 +52,6 @@ pub(crate) fn prepare(
         let damaged = torn.unwrap_or_else(|| format!("the journals in {}", store.display()));
         return Err(loss(directory, newest, proof, &damaged));
     }
-    let written = written(&store);
     let known = scan.known(written, proof.map_or(0, |proof| proof.commit));
     let before = written.and_then(|written| scan.missing_before(written));
     let mut holes = Vec::new();
@@ -80,9 +79,27 @@ pub(crate) fn prepare(
     Ok(scan)
 }
 
-/// The last commit that the tables have; none where that is not known.
-fn written(store: &Path) -> Option<CommitRow> {
-    raw::written_commit(store).ok().flatten()
+/// The last commit that the tables have; none where that is not known. Where the store was `used`,
+/// what cannot be read of it is damage: it must not look as if commits were missing, since nobody
+/// would lose any by consent to that, but what is lost later on.
+fn written(directory: &Directory, used: bool) -> Result<Option<CommitRow>, OpenError> {
+    match raw::written_commit(&directory.store()) {
+        Err(flawed) if used => Err(damaged(directory, flawed)),
+        written => Ok(written.ok().flatten()),
+    }
+}
+
+/// Why a start goes no further, where a file is not what was written.
+pub(crate) fn damaged(directory: &Directory, flawed: Flawed) -> OpenError {
+    match flawed.flaw {
+        Flaw::Io(source) if !error::is_damage(&source) => {
+            OpenError::Unusable { path: flawed.path, source }
+        }
+        _ => {
+            let detail = flawed.to_string();
+            OpenError::Damaged { path: directory.path().to_owned(), detail }
+        }
+    }
 }
 
 /// Makes way for a new store: there is none, or the first start was cut off in making one.

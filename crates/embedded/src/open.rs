@@ -30,12 +30,11 @@ use rustix::process::{Resource, getrlimit};
 use crate::batch::Batch;
 use crate::codec::CommitRow;
 use crate::directory::Directory;
-use crate::error::{self, OpenError};
+use crate::error::OpenError;
 use crate::identity::{self, EstablishError, Identity, StoreId};
 use crate::journal::Scan;
 use crate::loss;
 use crate::quarantine;
-use crate::raw::Flaw;
 use crate::raw::manifest::TableFile;
 use crate::register;
 use crate::scrub::{self, AT_START_BYTES};
@@ -240,15 +239,8 @@ fn examine(
     let bytes_max = if directory.unwell().exists() { u64::MAX } else { AT_START_BYTES };
     let numbers = [proof.map(|proof| proof.commit), scan.newest.map(|commit| commit.number)];
     let used = numbers.into_iter().flatten().any(|number| number > 0);
-    scrub::examine(&directory.store(), used, bytes_max).map_err(|flawed| match flawed.flaw {
-        Flaw::Io(source) if !error::is_damage(&source) => {
-            OpenError::Unusable { path: flawed.path, source }
-        }
-        _ => {
-            let detail = flawed.to_string();
-            OpenError::Damaged { path: directory.path().to_owned(), detail }
-        }
-    })
+    let examined = scrub::examine(&directory.store(), used, bytes_max);
+    examined.map_err(|flawed| loss::damaged(directory, flawed))
 }
 
 /// Tables that the store keeps open at once, where the process may have so many descriptors (none:

@@ -290,22 +290,33 @@ fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
 }
 
 /// The last commit that the tables of the store in `store` have, 0 where they have none; nothing
-/// where an earlier version accepted a loss and did not note which: numbers have a gap there.
+/// where an earlier version accepted a loss and did not note which: numbers have a gap there. An
+/// error where not everything that says it can be read.
 pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> {
     let keyspaces = store.join("keyspaces");
     let names = names_in(&manifest::read(&keyspaces.join("0"))?, None);
     let Some(id) = names.get(Table::Meta.name()) else { return Ok(None) };
-    let runs = manifest::read(&keyspaces.join(id.to_string()))?;
-    let none = Recent::new();
-    let mut last = CommitRow::default();
-    for (key, value) in Rows::new(&runs, &none, None) {
+    let dir = keyspaces.join(id.to_string());
+    let runs = manifest::read(&dir)?;
+    let mut damaged = None;
+    let mut tell = |damage: Damage| {
+        damaged.get_or_insert_with(|| store.join(damage.place));
+    };
+    let (none, told) = (Recent::new(), Told::new(store, &mut tell));
+    let (mut last, mut is_noted) = (Some(CommitRow::default()), true);
+    for (key, value) in Rows::new(&runs, &none, Some(&told)) {
         match &*key {
-            ACCEPTED_LOSS_KEY if value.is_empty() => return Ok(None),
-            COMMIT_KEY => last = codec::decode(&value).unwrap_or_default(),
+            ACCEPTED_LOSS_KEY => is_noted = !value.is_empty(),
+            COMMIT_KEY => last = codec::decode(&value).ok(),
             _ => {}
         }
     }
-    Ok(Some(last))
+    drop(told);
+    match (damaged, last) {
+        (Some(path), _) => Err(Flaw::Rot("not every row of it can be read").of(&path)),
+        (None, None) => Err(Flaw::Rot("the last commit is not what was written").of(&dir)),
+        (None, last) => Ok(last.filter(|_| is_noted)),
+    }
 }
 
 /// As [`names`], of table files.

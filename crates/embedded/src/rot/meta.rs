@@ -9,8 +9,11 @@ use posthaste_ports::memory::NullSink;
 use super::runtime;
 use super::template::{Template, files, settings, view};
 use super::tools::rows;
+use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::raw;
+use crate::settings::Settings;
+use crate::tables::Table;
 use crate::testing::Watch;
 use crate::tools::{repair, verify};
 
@@ -52,4 +55,30 @@ fn what_a_repair_wrote_is_in_tables() {
             ledger.close().await;
         });
     }
+}
+
+/// The table files of a keyspace.
+fn tables(dir: &Path, table: Table) -> Vec<PathBuf> {
+    files(&dir.join(format!("ledger/keyspaces/{}/tables", table as u64 + 1)))
+}
+
+/// What says how far the tables are is damaged: that is said, and not that commits are missing;
+/// nobody can consent to it.
+#[test]
+fn a_damaged_last_commit_is_no_loss() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    let last = tables(&copy.data(), Table::Meta).pop().unwrap();
+    let mut bytes = fs::read(&last).unwrap();
+    bytes[40] ^= 0x20;
+    fs::write(&last, bytes).unwrap();
+    for accept_loss in [false, true] {
+        let settings = Settings { accept_loss, ..settings(copy.data()) };
+        let watch = Arc::new(Watch::default());
+        let refused = Ledger::open(settings, Arc::new(NullSink), watch).unwrap_err();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains("keyspaces/10"), "{refused}");
+    }
+    let is_note = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lost");
+    assert!(!files(&copy.data()).iter().any(is_note), "consent is noted");
 }
