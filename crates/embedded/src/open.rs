@@ -307,7 +307,11 @@ fn settle_in(
     cut_off.dedup();
     let damaged = |error: ReadError| OpenError::Damaged { path: path(), detail: error.to_string() };
     let mut batch = Batch::new(shared.tables.clone());
-    if recovery.accepted_lost.is_some() {
+    // Of an earlier version, which did not say behind which commit it went on. As soon as tables
+    // have this one in its place, they have all that came before it, too.
+    let accepted = shared.tables.get(Table::Meta, ACCEPTED_LOSS_KEY).map_err(damaged)?;
+    let is_unsaid = accepted.is_some_and(|row| row.is_empty());
+    if recovery.accepted_lost.is_some() || is_unsaid {
         // The commit that goes on behind the loss: without one, the next start would refuse again.
         // It says behind which one, where it is the first of its journal.
         batch.insert(Table::Meta, ACCEPTED_LOSS_KEY, &found);

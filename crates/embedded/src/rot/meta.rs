@@ -13,7 +13,7 @@ use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::raw;
 use crate::settings::Settings;
-use crate::tables::Table;
+use crate::tables::{ACCEPTED_LOSS_KEY, Table};
 use crate::testing::Watch;
 use crate::tools::{repair, verify};
 
@@ -81,4 +81,33 @@ fn a_damaged_last_commit_is_no_loss() {
     }
     let is_note = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lost");
     assert!(!files(&copy.data()).iter().any(is_note), "consent is noted");
+}
+
+/// An earlier version accepted a loss, and did not say which: a repair does not keep that, and from
+/// the first start on that tables have it is said.
+#[test]
+fn what_an_earlier_version_did_not_say_is_said() {
+    let template = runtime().block_on(Template::make());
+    let copy = template.copy();
+    let store = copy.data().join("ledger");
+    let live = |is_earlier: bool| {
+        let watch = Arc::new(Watch::default());
+        let opened = Ledger::open(settings(copy.data()), Arc::new(NullSink), watch);
+        let (ledger, recovery) = opened.unwrap();
+        assert_eq!((recovery.accepted_lost, recovery.notes), (None, Vec::new()));
+        if is_earlier {
+            let meta = ledger.shared.tables.keyspace(Table::Meta);
+            meta.insert(ACCEPTED_LOSS_KEY, b"").unwrap();
+        }
+        ledger.shared.tables.write_out(0).unwrap();
+        runtime().block_on(ledger.close());
+    };
+    live(true);
+    assert_eq!(raw::written_commit(&store).unwrap(), None);
+    let target = copy.beside("target");
+    repair(&copy.data(), &target, &mut |finding| panic!("{finding:?}")).unwrap();
+    assert!(raw::written_commit(&target.join("ledger")).unwrap().is_some());
+    live(false);
+    assert!(raw::written_commit(&store).unwrap().is_some());
+    live(false);
 }
