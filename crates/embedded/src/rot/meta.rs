@@ -15,7 +15,7 @@ use crate::raw;
 use crate::settings::Settings;
 use crate::tables::{ACCEPTED_LOSS_KEY, Table};
 use crate::testing::Watch;
-use crate::tools::{repair, verify};
+use crate::tools::{Finding, repair, verify};
 
 /// The journals of a closed ledger.
 fn journals(dir: &Path) -> Vec<PathBuf> {
@@ -110,4 +110,40 @@ fn what_an_earlier_version_did_not_say_is_said() {
     live(false);
     assert!(raw::written_commit(&store).unwrap().is_some());
     live(false);
+}
+
+/// Names of what is lost beside events, by a repair of a copy that lacks all files of some tables.
+fn others_lost(template: &Template, lacking: &[Table]) -> Vec<String> {
+    let copy = template.copy();
+    for table in lacking {
+        tables(&copy.data(), *table).iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+    let mut names = Vec::new();
+    let mut tell = |finding| {
+        if let Finding::LostOther { name, .. } = finding {
+            names.push(name);
+        }
+    };
+    let repaired = repair(&copy.data(), &copy.beside("repaired"), &mut tell).unwrap();
+    assert_eq!(repaired.others_lost, names.len() as u64);
+    names
+}
+
+/// Events that only damaged files had are named by nothing: then the files are, and only then. And
+/// whose directory it was is no small loss.
+#[test]
+fn what_nothing_names_any_more_is_named_by_its_files() {
+    let template = runtime().block_on(Template::make());
+    let (rows, payloads) = (Table::Rows, Table::Payloads);
+    for lacking in [&[rows, payloads][..], &[rows, Table::Fresh], &[payloads, Table::Fresh]] {
+        assert_eq!(others_lost(&template, lacking), Vec::<String>::new(), "{lacking:?}");
+    }
+    for index in [Table::Fresh, Table::Timers, Table::Expiry] {
+        let lost = others_lost(&template, &[rows, payloads, index]);
+        for table in [rows, payloads, index] {
+            let place = format!("ledger/keyspaces/{}/tables/", table as u64 + 1);
+            assert!(lost.iter().any(|name| name.starts_with(&place)), "{place}: {lost:?}");
+        }
+    }
+    assert_eq!(others_lost(&template, &[Table::Meta]), ["the directory's own name"]);
 }

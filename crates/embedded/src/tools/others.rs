@@ -2,7 +2,8 @@
 //!
 //! What is not whole has a key of its own. What is gone is named by what still speaks of it: its
 //! tenant's events, a list of keys, an entry of an index. Of what nothing speaks any more, the file
-//! is named in which it stood.
+//! is named in which it stood; so are the files of events, where nothing would speak of an event any
+//! more of which all stood in them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,6 +20,11 @@ use crate::tables::{TIDE_KEY, Table};
 
 /// The tables that hold what is no event's, and that nothing can be made anew from.
 const TABLES: [Table; 3] = [Table::Tenants, Table::Claims, Table::Jobs];
+
+/// The tables that hold events.
+const OF_EVENTS: [Table; 2] = [Table::Rows, Table::Payloads];
+/// The tables of which one at least has an entry of each event.
+const OF_ENTRIES: [Table; 3] = [Table::Fresh, Table::Timers, Table::Expiry];
 
 const ONLY_ENTRY: &str = "lost; only the entry is there that finds it";
 
@@ -45,6 +51,22 @@ pub(crate) fn each_lost(
             let what = format!("lost in part, and with it what else of {} it held", table.name());
             lose(place, what);
         }
+    }
+    unnamed_events(store, lose);
+}
+
+/// Names the files of events and of what finds them, where both cannot be read whole: nothing names
+/// an event that only they had.
+fn unnamed_events(store: &RawStore, lose: &mut dyn FnMut(String, String)) {
+    let [rows, payloads] = OF_EVENTS.map(|table| store.unread(table).collect::<Vec<_>>());
+    let entries: Vec<_> = OF_ENTRIES.into_iter().flat_map(|table| store.unread(table)).collect();
+    let all = [rows, payloads, entries];
+    if all.iter().any(Vec::is_empty) {
+        return;
+    }
+    for place in all.into_iter().flatten() {
+        let what = "lost in part, and with it events that nothing names, where there were any";
+        lose(place, what.to_owned());
     }
 }
 

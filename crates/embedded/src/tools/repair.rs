@@ -344,11 +344,15 @@ impl Repair<'_, '_> {
     /// Whose directory it is; gives the commit that the new one goes on behind.
     fn meta(&mut self, store: &RawStore, found: &Verified) -> Result<CommitRow, ToolError> {
         let mut last = CommitRow::default();
+        let mut is_nobodys = store.unread(Table::Meta).next().is_some();
         for (key, value) in store.rows(Table::Meta, &Told::nobody()) {
             match &*key {
                 COMMIT_KEY => last = codec::decode(&value).unwrap_or_default(),
-                IDENTITY_KEY if codec::decode::<IdentityRow>(&value).is_ok() => {
-                    self.output.put(Table::Meta, key, value)?;
+                IDENTITY_KEY => {
+                    is_nobodys = codec::decode::<IdentityRow>(&value).is_err();
+                    if !is_nobodys {
+                        self.output.put(Table::Meta, key, value)?;
+                    }
                 }
                 // One of an earlier version that says nothing keeps starts from looking closely.
                 ACCEPTED_LOSS_KEY if !value.is_empty() => {
@@ -356,6 +360,12 @@ impl Repair<'_, '_> {
                 }
                 _ => {}
             }
+        }
+        if is_nobodys {
+            self.others_lost += 1;
+            let name = "the directory's own name".to_owned();
+            let what = "lost: it gets another one when it is served from".to_owned();
+            (self.tell.borrow_mut())(Finding::LostOther { name, what });
         }
         // Scans begin at the first row: there are no marks of removed ones to step over.
         let number = last.number.max(found.witnessed.unwrap_or(0)).max(found.commit).max(1);
