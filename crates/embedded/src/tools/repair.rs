@@ -176,13 +176,16 @@ pub(crate) fn repair_in_place_watched(
     let from = Directory::lock_to_read(&dir)?;
     let (repaired, into) = write_anew(&from, &target, tell)?;
     watch();
+    let failed = |error: io::Error, repaired: &Path, damaged: &Path| {
+        let (repaired, damaged) = (repaired.display(), damaged.display());
+        let detail =
+            format!("{error}; the repaired directory is {repaired}, the old one {damaged}");
+        ToolError::Unwritable { path: dir.clone(), detail }
+    };
     let moved = change_places(&dir, &target, &kept);
-    let parent = dir.parent().unwrap_or(&dir);
-    let kept = moved.and_then(|kept| sync_directory(parent).map(|()| kept));
-    let kept = kept.map_err(|error| ToolError::Unwritable {
-        path: dir.clone(),
-        detail: format!("{error}; the repaired directory is {}", target.display()),
-    })?;
+    let kept = moved.map_err(|error| failed(error, &target, &dir))?;
+    let synced = sync_directory(dir.parent().unwrap_or(&dir));
+    synced.map_err(|error| failed(error, &dir, &kept))?;
     watch();
     drop((from, into));
     Ok((repaired, kept))
