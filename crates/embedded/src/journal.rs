@@ -14,8 +14,8 @@
 //!  3 │ XXH3 of the items 8 │ "FJL" 3                                              end
 //! ```
 //!
-//! Refuses to write, but for what [`hole`] and [`note`] say. Input is damaged bytes: nothing here panics or
-//! trusts a length.
+//! Refuses to write, but for what [`hole`] and [`note`] say. Input is damaged bytes: nothing here
+//! panics or trusts a length.
 
 mod hole;
 mod note;

@@ -2,8 +2,8 @@
 //!
 //! What is not whole has a key of its own. What is gone is named by what still speaks of it: its
 //! tenant's events, a list of keys, an entry of an index. Of what nothing speaks any more, the file
-//! is named in which it stood; so are the files of events, where nothing would speak of an event any
-//! more of which all stood in them.
+//! is named in which it stood; so are the files of events, where nothing would speak of an event
+//! that stood in them alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
