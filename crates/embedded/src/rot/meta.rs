@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use posthaste_domain::Timestamp;
 use posthaste_ports::memory::NullSink;
+use posthaste_ports::{EventStore as _, TenantStore as _};
 
 use super::runtime;
 use super::template::{Template, files, settings, view};
@@ -14,7 +16,7 @@ use crate::ledger::Ledger;
 use crate::raw;
 use crate::settings::Settings;
 use crate::tables::{ACCEPTED_LOSS_KEY, Table};
-use crate::testing::Watch;
+use crate::testing::{Chance, Watch, event, home, new_tenant};
 use crate::tools::{Finding, repair, verify};
 
 /// The journals of a closed ledger.
@@ -55,6 +57,43 @@ fn what_a_repair_wrote_is_in_tables() {
             ledger.close().await;
         });
     }
+}
+
+/// A repair of more than a journal takes is served from, again and again: the journals that it
+/// sealed go, and nothing is missed with them.
+#[test]
+fn a_repair_of_many_bytes_is_served_again() {
+    let home = home();
+    let (dir, target) = (home.path().join("data"), home.path().join("target"));
+    let open = |dir: &Path| {
+        let watch = Arc::new(Watch::default());
+        let (ledger, recovery) =
+            Ledger::open(settings(dir.to_owned()), Arc::new(NullSink), watch).unwrap();
+        assert_eq!((recovery.accepted_lost, recovery.notes), (None, Vec::new()));
+        ledger
+    };
+    let mut chance = Chance(1);
+    runtime().block_on(async {
+        let ledger = open(&dir);
+        ledger.create(new_tenant("acme", 0)).await.unwrap();
+        for n in 0..80 {
+            let mut new = event("acme", Timestamp::from_millis(1), n);
+            let noise = (0..1 << 17).flat_map(|_| chance.next().to_le_bytes());
+            new.payload = noise.collect::<Vec<u8>>().into();
+            ledger.accept(vec![new]).await.unwrap();
+        }
+        ledger.close().await;
+    });
+    let repaired = repair(&dir, &target, &mut |finding| panic!("{finding:?}")).unwrap();
+    let names = journals(&target);
+    assert!(!names.iter().all(|name| name.ends_with("0.jnl")), "no journal was sealed");
+    for _ in 0..3 {
+        let ledger = open(&target);
+        ledger.shared.tables.write_out(1 << 20).unwrap();
+        runtime().block_on(ledger.close());
+    }
+    let kept = verify(&target, &mut |damage| panic!("{damage}")).unwrap();
+    assert_eq!(kept.events, repaired.source.events);
 }
 
 /// The table files of a keyspace.
