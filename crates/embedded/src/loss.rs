@@ -10,7 +10,9 @@ use crate::directory::Directory;
 use crate::error::{self, OpenError};
 use crate::journal::{self, Consent, Hole, Known, Scan};
 use crate::open::Recovery;
+use crate::raw::manifest::TableFile;
 use crate::raw::{self, Flaw, Flawed};
+use crate::scrub::{self, AT_START_BYTES};
 use crate::settings::Settings;
 use crate::tables::{COMMIT_KEY, Table, Tables};
 use crate::witness::Proof;
@@ -20,14 +22,18 @@ const STORE_MADE: &str = "version";
 /// How long that is: three letters and a number.
 const STORE_MADE_BYTES: u64 = 4;
 
-/// Looks at the journals before the store opens them: refuses where acknowledged commits are
-/// missing, cuts what was never acknowledged.
+/// Looks at the files before the store opens them: refuses where tables are damaged, or
+/// acknowledged commits missing; cuts what was never acknowledged. Gives what the journals have,
+/// and the table files that are still to be looked at.
+///
+/// All is looked at before anything is cut: where tables are damaged only a repair helps, and that
+/// still reads the whole batches behind a journal's damage.
 pub(crate) fn prepare(
     directory: &Directory,
     settings: &Settings,
     proof: Option<Proof>,
     recovery: &mut Recovery,
-) -> Result<Scan, OpenError> {
+) -> Result<(Scan, Vec<TableFile>), OpenError> {
     let store = directory.store();
     let unusable = |source| OpenError::Unusable { path: store.clone(), source };
     let scan =
@@ -40,8 +46,9 @@ pub(crate) fn prepare(
     let cut_off = unused && fs::metadata(&made).is_ok_and(|file| file.len() < STORE_MADE_BYTES);
     if cut_off || !made.exists() {
         recovery.created = true;
-        return make_way(directory, settings, newest, proof).map(|()| scan);
+        return make_way(directory, settings, newest, proof).map(|()| (scan, Vec::new()));
     }
+    let rest = examine(directory, !unused)?;
     let written = written(directory, !unused)?;
     if let Some(proof) = proof
         && newest.number < proof.commit
@@ -76,7 +83,15 @@ pub(crate) fn prepare(
             kept_in.display()
         ));
     }
-    Ok(scan)
+    Ok((scan, rest))
+}
+
+/// Looks at the store's manifests and tables; at all of them where the last life failed. Gives the
+/// table files that are still to be looked at.
+fn examine(directory: &Directory, used: bool) -> Result<Vec<TableFile>, OpenError> {
+    let bytes_max = if directory.unwell().exists() { u64::MAX } else { AT_START_BYTES };
+    let examined = scrub::examine(&directory.store(), used, bytes_max);
+    examined.map_err(|flawed| damaged(directory, flawed))
 }
 
 /// The last commit that the tables have; none where that is not known. Where the store was `used`,
@@ -90,7 +105,7 @@ fn written(directory: &Directory, used: bool) -> Result<Option<CommitRow>, OpenE
 }
 
 /// Why a start goes no further, where a file is not what was written.
-pub(crate) fn damaged(directory: &Directory, flawed: Flawed) -> OpenError {
+fn damaged(directory: &Directory, flawed: Flawed) -> OpenError {
     match flawed.flaw {
         Flaw::Io(source) if !error::is_damage(&source) => {
             OpenError::Unusable { path: flawed.path, source }

@@ -1,8 +1,8 @@
 //! Opening: the lock, the format, the journals, the store, the proof, what was cut off.
 //!
 //! ```text
-//! lock ─► format ─► journals ─► loss? ─► cut a torn tail ─► files ─► store ─► loss? ─► registers
-//!                                └─ refuse, nothing changed ───┴────────────────┘
+//! lock ─► format ─► journals ─► files ─► loss? ─► cut a torn tail ─► store ─► loss? ─► registers
+//!                                 └────────┴─ refuse, nothing changed ──────────┘
 //! ```
 //!
 //! A cache (AWS mode) is not refused for what is in it: it is set aside, and an empty one opened.
@@ -37,7 +37,7 @@ use crate::loss;
 use crate::quarantine;
 use crate::raw::manifest::TableFile;
 use crate::register;
-use crate::scrub::{self, AT_START_BYTES};
+use crate::scrub;
 use crate::settings::{Observer, Settings};
 use crate::shared::Shared;
 use crate::space::Space;
@@ -198,8 +198,7 @@ fn open_locked(
         #[cfg(test)]
         Purpose::Unguarded => Looked { proof: None, scan: Scan::unseen(), rest: Vec::new() },
         _ => {
-            let scan = loss::prepare(&directory, &settings, proof, &mut recovery)?;
-            let rest = examine(&directory, &recovery, proof, &scan)?;
+            let (scan, rest) = loss::prepare(&directory, &settings, proof, &mut recovery)?;
             Looked { proof, scan, rest }
         }
     };
@@ -223,24 +222,6 @@ fn open_locked(
     let recovery =
         CacheRecovery { ledger: recovery, cloned_from: identity.cloned_from, quarantined: None };
     Ok(Opened { shared, writer, witness, space, recovery, store_id: identity.store })
-}
-
-/// Looks at the store's files before the store does; all of them where the last life failed. Gives
-/// the table files that are still to be looked at.
-fn examine(
-    directory: &Directory,
-    recovery: &Recovery,
-    proof: Option<Proof>,
-    scan: &Scan,
-) -> Result<Vec<TableFile>, OpenError> {
-    if recovery.created {
-        return Ok(Vec::new());
-    }
-    let bytes_max = if directory.unwell().exists() { u64::MAX } else { AT_START_BYTES };
-    let numbers = [proof.map(|proof| proof.commit), scan.newest.map(|commit| commit.number)];
-    let used = numbers.into_iter().flatten().any(|number| number > 0);
-    let examined = scrub::examine(&directory.store(), used, bytes_max);
-    examined.map_err(|flawed| loss::damaged(directory, flawed))
 }
 
 /// Tables that the store keeps open at once, where the process may have so many descriptors (none:

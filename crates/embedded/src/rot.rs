@@ -20,6 +20,7 @@ mod hit;
 mod judge;
 mod meta;
 mod running;
+mod start;
 mod template;
 mod tools;
 
