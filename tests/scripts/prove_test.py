@@ -3,6 +3,7 @@
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from load import TOP, script
 
@@ -78,6 +79,19 @@ class Prove(unittest.TestCase):
         run.tests = {"a": [(True, "proof: 7 tried 1 held 1\n")]}
         verdict = prove.Verdict({**PROMISE, "controls": [], "scripts": []}, run)
         self.assertIn("nothing showed that it can fail", verdict.word)
+
+    def test_an_earlier_run_is_not_taken_for_this_one(self):
+        for long in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                left = [Path(folder, name) for name in ("short.xml", "long.xml")]
+                for path in left:
+                    path.write_text("<testsuites/>")
+                with (
+                    mock.patch.multiple(prove, JUNIT=left[0], LONG_JUNIT=left[1], RECORDS=Path(folder)),
+                    mock.patch.object(prove.subprocess, "run"),
+                    self.assertRaises(SystemExit),
+                ):
+                    prove.run_tests([PROMISE], long)
 
     def test_the_table_is_right(self):
         semantics = (TOP / "docs/SEMANTICS.md").read_text()
