@@ -29,6 +29,7 @@ use lsm_tree::Slice;
 use crate::codec::{self, CommitRow};
 use crate::damage::{Damage, Kind};
 use crate::journal;
+use crate::scrub;
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, Table};
 use manifest::{Runs, TableFile};
 use merge::Rows;
@@ -294,10 +295,10 @@ fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
 /// error where not everything that says it can be read.
 pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> {
     let keyspaces = store.join("keyspaces");
-    let names = names_in(&manifest::read(&keyspaces.join("0"))?, None);
+    let names = names_in(&checked(&keyspaces.join("0"))?, None);
     let Some(id) = names.get(Table::Meta.name()) else { return Ok(None) };
     let dir = keyspaces.join(id.to_string());
-    let runs = manifest::read(&dir)?;
+    let runs = checked(&dir)?;
     let mut damaged = None;
     let mut tell = |damage: Damage| {
         damaged.get_or_insert_with(|| store.join(damage.place));
@@ -317,6 +318,16 @@ pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> 
         (None, None) => Err(Flaw::Rot("the last commit is not what was written").of(&dir)),
         (None, last) => Ok(last.filter(|_| is_noted)),
     }
+}
+
+/// The table files of the tree in `dir`, all of which are what was written. Looked at by
+/// themselves, since who reads rows steps over what cannot be read, for whatever reason.
+fn checked(dir: &Path) -> Result<Runs, Flawed> {
+    let runs = manifest::read(dir)?;
+    for file in runs.iter().flatten() {
+        scrub::check(file, || true).map_err(|flaw| flaw.of(&file.path))?;
+    }
+    Ok(runs)
 }
 
 /// As [`names`], of table files.

@@ -96,7 +96,7 @@ fn has_others(keyspaces: &Path) -> Result<bool, Flaw> {
 }
 
 /// Looks at a table file's checksum, as long as `go_on` says so.
-fn check(file: &TableFile, mut go_on: impl FnMut() -> bool) -> Result<(), Flaw> {
+pub(crate) fn check(file: &TableFile, mut go_on: impl FnMut() -> bool) -> Result<(), Flaw> {
     match (table::checksum(file, |_| go_on())?, file.checksum) {
         (Some(found), Some(known)) if found != known => Err(NOT_WRITTEN),
         _ => Ok(()),

@@ -101,25 +101,38 @@ fn tables(dir: &Path, table: Table) -> Vec<PathBuf> {
     files(&dir.join(format!("ledger/keyspaces/{}/tables", table as u64 + 1)))
 }
 
-/// What says how far the tables are is damaged: that is said, and not that commits are missing;
-/// nobody can consent to it.
+/// Flips a bit among the rows of a file.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[40] ^= 0x20;
+    fs::write(path, bytes).unwrap();
+}
+
+/// What says how far the tables are, or which of them says it, is damaged: that is said, and not
+/// that commits are missing; nobody can consent to it.
 #[test]
 fn a_damaged_last_commit_is_no_loss() {
     let template = runtime().block_on(Template::make());
-    let copy = template.copy();
-    let last = tables(&copy.data(), Table::Meta).pop().unwrap();
-    let mut bytes = fs::read(&last).unwrap();
-    bytes[40] ^= 0x20;
-    fs::write(&last, bytes).unwrap();
-    for accept_loss in [false, true] {
-        let settings = Settings { accept_loss, ..settings(copy.data()) };
-        let watch = Arc::new(Watch::default());
-        let refused = Ledger::open(settings, Arc::new(NullSink), watch).unwrap_err();
-        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
-        assert!(refused.to_string().contains("keyspaces/10"), "{refused}");
+    let damages: [fn(&Path); 3] =
+        [flip, |path| fs::write(path, b"").unwrap(), |path| fs::remove_file(path).unwrap()];
+    for (damage, keyspace) in damages.iter().flat_map(|damage| [(damage, 0), (damage, 10)]) {
+        let copy = template.copy();
+        let store = copy.data().join("ledger");
+        let place = format!("keyspaces/{keyspace}/");
+        damage(&files(&store.join(&place).join("tables")).pop().unwrap());
+        for accept_loss in [false, true] {
+            let settings = Settings { accept_loss, ..settings(copy.data()) };
+            let watch = Arc::new(Watch::default());
+            let refused = Ledger::open(settings, Arc::new(NullSink), watch).unwrap_err();
+            assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+            assert!(refused.to_string().contains(&place), "{refused}");
+        }
+        // Wherever else it is asked for.
+        let written = raw::written_commit(&store).unwrap_err();
+        assert!(written.to_string().contains(&place), "{written}");
+        let is_note = |path: &PathBuf| path.extension().is_some_and(|end| end == "lost");
+        assert!(!files(&copy.data()).iter().any(is_note), "consent is noted");
     }
-    let is_note = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lost");
-    assert!(!files(&copy.data()).iter().any(is_note), "consent is noted");
 }
 
 /// An earlier version accepted a loss, and did not say which: a repair does not keep that, and from
