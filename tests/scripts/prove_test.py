@@ -93,6 +93,14 @@ class Prove(unittest.TestCase):
                 ):
                     prove.run_tests([PROMISE], long)
 
+    def test_what_a_script_needs_can_be_built(self):
+        scripts = prove.Table(prove.TABLE.read_text()).scripts
+        self.assertLessEqual(set(prove.needed(scripts.values(), long=True)), set(prove.BUILDS))
+        crash = [scripts["crash"], scripts["crash"]]
+        self.assertEqual(prove.needed(crash, long=False), ["release"])
+        # The load generator of the long form is no part of what is built without being named.
+        self.assertEqual(prove.needed(crash, long=True), ["loadgen", "release"])
+
     def test_the_table_is_right(self):
         semantics = (TOP / "docs/SEMANTICS.md").read_text()
         self.assertEqual(list(prove.Table(prove.TABLE.read_text()).faults(semantics)), [])
