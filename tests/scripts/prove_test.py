@@ -93,6 +93,11 @@ class Prove(unittest.TestCase):
                 ):
                     prove.run_tests([PROMISE], long)
 
+    def test_a_skip_of_a_part_is_no_control(self):
+        promise = {**PROMISE, "tests": [], "controls": []}
+        words = "power: SKIPPED: no loop devices\nproof: 7 tried 3 held 3\n"
+        self.assertIn("nothing showed that it can fail", self.verdict(printed=words, promise=promise).word)
+
     def test_what_a_script_needs_can_be_built(self):
         scripts = prove.Table(prove.TABLE.read_text()).scripts
         self.assertLessEqual(set(prove.needed(scripts.values(), long=True)), set(prove.BUILDS))
