@@ -295,8 +295,10 @@ fn names(dir: &Path, told: &Told<'_>) -> BTreeMap<String, u64> {
 /// error where not everything that says it can be read.
 pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> {
     let keyspaces = store.join("keyspaces");
-    let names = names_in(&checked(&keyspaces.join("0"))?, None);
-    let Some(id) = names.get(Table::Meta.name()) else { return Ok(None) };
+    let names_dir = keyspaces.join("0");
+    let names = names_in(&checked(&names_dir)?, None);
+    let id = names.get(Table::Meta.name());
+    let id = id.ok_or_else(|| Flaw::Rot("it names no meta table").of(&names_dir))?;
     let dir = keyspaces.join(id.to_string());
     let runs = checked(&dir)?;
     let mut damaged = None;

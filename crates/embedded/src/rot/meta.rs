@@ -4,12 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fjall::Database;
 use posthaste_domain::Timestamp;
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{EventStore as _, TenantStore as _};
 
 use super::runtime;
-use super::template::{Template, files, settings, view};
+use super::start::held;
+use super::template::{Template, copy_dir, files, settings, view};
 use super::tools::rows;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
@@ -132,6 +134,29 @@ fn a_damaged_last_commit_is_no_loss() {
         assert!(written.to_string().contains(&place), "{written}");
         let is_note = |path: &PathBuf| path.extension().is_some_and(|end| end == "lost");
         assert!(!files(&copy.data()).iter().any(is_note), "consent is noted");
+    }
+}
+
+/// The list of tables is another one, whole by itself, that names none: the store would remove them
+/// all. That is said too, where the store is known to have been used.
+#[test]
+fn a_list_of_no_tables_is_damage() {
+    let template = runtime().block_on(Template::make());
+    let (copy, other) = (template.copy(), home());
+    // As the store makes it, before it has any table.
+    drop(Database::builder(other.path()).open().unwrap());
+    let store = copy.data().join("ledger");
+    let names = store.join("keyspaces/0");
+    fs::remove_dir_all(&names).unwrap();
+    copy_dir(&other.path().join("keyspaces/0"), &names);
+    let whole = held(&store);
+    for accept_loss in [false, true] {
+        let settings = Settings { accept_loss, ..settings(copy.data()) };
+        let refused = Ledger::open(settings, Arc::new(NullSink), Arc::new(Watch::default()));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains("names no meta table"), "{refused}");
+        assert!(held(&store) == whole, "the evidence was changed");
     }
 }
 

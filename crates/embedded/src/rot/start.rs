@@ -23,8 +23,8 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What the store's directory holds, but for what any start makes.
-fn held(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// What the store's directory holds.
+pub(super) fn held(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files(store).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
