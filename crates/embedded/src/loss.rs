@@ -14,7 +14,7 @@ use crate::raw::manifest::TableFile;
 use crate::raw::{self, Flaw, Flawed};
 use crate::scrub::{self, AT_START_BYTES};
 use crate::settings::Settings;
-use crate::tables::{COMMIT_KEY, Table, Tables};
+use crate::tables::{COMMIT_KEY, ReadError, Table, Tables};
 use crate::witness::Proof;
 
 /// What the store writes when it has been made whole; without it, it would be made anew.
@@ -117,6 +117,20 @@ fn damaged(directory: &Directory, flawed: Flawed) -> OpenError {
     }
 }
 
+/// As [`damaged`], where the store said it while it read. It may fail for another reason than what
+/// is on the disk, for want of a descriptor or of memory: nothing is set aside for that.
+pub(crate) fn unread(directory: &Directory, failed: ReadError) -> OpenError {
+    use fjall::{Error, LsmError};
+    let detail = failed.told();
+    match failed {
+        ReadError::Store {
+            source: Error::Io(source) | Error::Storage(LsmError::Io(source)),
+            ..
+        } if !error::is_damage(&source) => OpenError::Unusable { path: directory.store(), source },
+        _ => OpenError::Damaged { path: directory.path().to_owned(), detail },
+    }
+}
+
 /// Makes way for a new store: there is none, or the first start was cut off in making one.
 fn make_way(
     directory: &Directory,
@@ -200,9 +214,8 @@ pub(crate) fn last_commit(
     scan: &Scan,
     recovery: &mut Recovery,
 ) -> Result<(CommitRow, CommitRow), OpenError> {
-    let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY).map_err(|error| {
-        OpenError::Damaged { path: directory.path().to_owned(), detail: error.to_string() }
-    })?;
+    let row = tables.row::<CommitRow>(Table::Meta, COMMIT_KEY);
+    let row = row.map_err(|failed| unread(directory, failed))?;
     let found = scan.reaches(row.unwrap_or_default());
     let mut last = found;
     let Some(proof) = proof else {
@@ -240,5 +253,38 @@ fn loss(directory: &Directory, found: CommitRow, proof: Proof, damaged: &str) ->
         found: found.number,
         witnessed: proof.commit,
         damaged: damaged.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fjall::{Error, LsmError};
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::codec::CodecError;
+    use crate::testing::home;
+
+    /// Only what is on the disk is damage: a cache is not set aside for want of anything else.
+    #[test]
+    fn what_cannot_be_read_once_it_is_open_is_not_called_damaged() {
+        let home = home();
+        let directory = Directory::lock(&home.path().join("data")).unwrap();
+        let said = |source| unread(&directory, ReadError::Store { table: "meta", source });
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::LOOP] {
+            for wrap in [Error::Io, |source| Error::Storage(LsmError::Io(source))] {
+                let error = said(wrap(errno.into()));
+                assert!(matches!(error, OpenError::Unusable { .. }), "{errno}: {error}");
+                assert!(!error.is_damage(), "{errno}: {error}");
+            }
+        }
+        for errno in [Errno::IO, Errno::NOENT] {
+            let error = said(Error::Storage(LsmError::Io(errno.into())));
+            assert!(matches!(error, OpenError::Damaged { .. }), "{errno}: {error}");
+        }
+        let rotten = ReadError::Damaged { table: "meta", source: CodecError::Fields };
+        for error in [said(LsmError::InvalidTrailer.into()), unread(&directory, rotten)] {
+            assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        }
     }
 }

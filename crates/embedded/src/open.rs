@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fjall::Database;
+use fjall::{Database, LsmError};
 use posthaste_domain::{InstanceId, Timestamp};
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{ArrivalSink, PortError};
@@ -30,7 +30,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::batch::Batch;
 use crate::codec::CommitRow;
 use crate::directory::Directory;
-use crate::error::OpenError;
+use crate::error::{self, OpenError};
 use crate::identity::{self, EstablishError, Identity, StoreId};
 use crate::journal::Scan;
 use crate::loss;
@@ -254,6 +254,9 @@ fn open_store(directory: &Directory, settings: &Settings) -> Result<Tables, Open
             OpenError::Locked { path: directory.path().to_owned(), holder: None }
         }
         fjall::Error::Io(source) => OpenError::Unusable { path: directory.store(), source },
+        fjall::Error::Storage(LsmError::Io(source)) if !error::is_damage(&source) => {
+            OpenError::Unusable { path: directory.store(), source }
+        }
         other => {
             OpenError::Damaged { path: directory.path().to_owned(), detail: other.to_string() }
         }
@@ -286,11 +289,11 @@ fn settle_in(
     // Once for each delivery, though a stale slot may name it a second time.
     cut_off.sort_by(|a, b| (&a.key, a.round, a.number).cmp(&(&b.key, b.round, b.number)));
     cut_off.dedup();
-    let damaged = |error: ReadError| OpenError::Damaged { path: path(), detail: error.to_string() };
+    let unread = |failed: ReadError| loss::unread(&shared.directory, failed);
     let mut batch = Batch::new(shared.tables.clone());
     // Of an earlier version, which did not say behind which commit it went on. As soon as tables
     // have this one in its place, they have all that came before it, too.
-    let accepted = shared.tables.get(Table::Meta, ACCEPTED_LOSS_KEY).map_err(damaged)?;
+    let accepted = shared.tables.get(Table::Meta, ACCEPTED_LOSS_KEY).map_err(unread)?;
     let is_unsaid = accepted.is_some_and(|row| row.is_empty());
     if recovery.accepted_lost.is_some() || is_unsaid {
         // The commit that goes on behind the loss: without one, the next start would refuse again.
@@ -306,10 +309,10 @@ fn settle_in(
             (Some(instance), writer.interrupt_jobs(&cut_off, now, &mut batch))
         }
     };
-    recovery.interrupted = counted.map_err(damaged)?;
+    recovery.interrupted = counted.map_err(unread)?;
     let identity = identity::establish(&shared.tables, instance, &mut batch);
     let identity = identity.map_err(|error| match error {
-        EstablishError::Read(error) => damaged(error),
+        EstablishError::Read(error) => unread(error),
         EstablishError::Random(source) => unusable(source),
     })?;
     let begin_us = shared.observer.monotonic_us();

@@ -10,6 +10,7 @@ use super::runtime;
 use super::template::{Template, files, settings, view};
 use crate::error::OpenError;
 use crate::ledger::Ledger;
+use crate::open::open_unguarded;
 use crate::raw::{self, Flaw, Flawed};
 use crate::scrub::{self, AGAIN};
 use crate::shared::Health;
@@ -158,7 +159,12 @@ fn what_cannot_be_read_at_a_start_is_not_called_damaged() {
         let error = open(copy.data()).expect_err("refused");
         assert!(matches!(&error, OpenError::Unusable { path, .. } if *path == table), "{error}");
         assert!(!error.is_damage());
-        // Where only the last commit is read, too.
+        // Where it shows only when the store opens it, too.
+        let watch = Arc::new(Watch::default());
+        let opened = open_unguarded(settings(copy.data()), Arc::new(NullSink), watch);
+        let error = opened.err().expect("refused");
+        assert!(matches!(error, OpenError::Unusable { .. }) && !error.is_damage(), "{error}");
+        // And where only the last commit is read.
         let written = raw::written_commit(&store);
         let is_payloads = keyspace == Table::Payloads as u64 + 1;
         let is_said = matches!(&written, Err(Flawed { path, flaw: Flaw::Io(_) }) if *path == table);
