@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import shutil
-import time
 from collections import Counter
 
 from account import Account, judge
@@ -95,28 +94,26 @@ class Faulty:
             shim.arm()
         poster = Poster(self.account, daemon.api, self.home.key, self.world.rng, singles=6, batchers=2, limit=EVENTS)
         poster.start()
-        # Until all is answered, or the process is gone and cannot.
-        while poster.is_alive() and daemon.alive():
-            poster.join(0.01)
-        if daemon.alive():
-            self.account.wait_delivered(0.3, daemon.alive)
-            self._listen(daemon, shim, mode)
-        served = daemon.alive()
-        if served:
-            daemon.kill()
-        else:
-            daemon.wait()
-        poster.stop()
-        return served
+        try:
+            # Until all is answered, or the process is gone and cannot.
+            while poster.is_alive() and daemon.alive():
+                poster.join(0.01)
+            if daemon.alive():
+                self.account.wait_delivered(0.3, daemon.alive)
+                self._listen(daemon, shim, mode)
+            return daemon.alive()
+        finally:
+            daemon.end()
+            poster.stop()
 
     def _listen(self, daemon, shim, mode):
-        """Waits for what it has to say of a fault, where it met one that may matter; and for its end, if that is it."""
+        """Waits for what it has to say of a fault, where it met one that may matter; and for its end, if it says so."""
         if not shim.hits or UNIMPORTANT in shim.what:
             return
         has_to = mode in MODES and SILENT.match(shim.what) is None
         complained = daemon.wait_line(COMPLAINT, shim.at_s + (self.tell_s if has_to else TELL_S))
         if complained and daemon.wait_line(LAST_WORDS, shim.at_s + TELL_S):
-            daemon.wait_ended(time.monotonic() + PATIENT_TELL_S)
+            eventually("it ends, as it said", lambda: not daemon.alive(), PATIENT_TELL_S)
 
     def _check_end(self, life):
         """An end has a code that says what kind it is, and a line that says why, within a second."""

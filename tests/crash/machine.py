@@ -154,11 +154,6 @@ class Daemon:
             self._heard.wait_for(lambda: self.ended or said(), max(0.0, until_s - time.monotonic()))
             return said()
 
-    def wait_ended(self, until_s):
-        """Waits until it has ended, or it is so late."""
-        with self._heard:
-            self._heard.wait_for(lambda: self.ended, max(0.0, until_s - time.monotonic()))
-
     def readiness(self):
         try:
             return Api(self.admin).request("GET", "/readyz").status
