@@ -5,12 +5,12 @@ is owed, or is missing (loadgen/README.md). Only in the long form: a minute of i
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 from machine import TOP, Place, refused_for_loss
 from shim import Shim
+from support.children import without_settings
 
 SCENARIO = """
 name = "bulk"
@@ -48,9 +48,7 @@ def run(world, place, name, seconds, every, environment=()):
     text = SCENARIO.format(every=every, seed=seed, measure=seconds)
     scenario.write_text(text + "\n".join(chaos))
     command = [loadgen(world), "run", scenario, "--binary", world.binary, "--out", out, "--plain"]
-    # The daemon takes every variable of this prefix for a setting; ours are the tests' own.
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
-    done = subprocess.run(command, env={**ours, **dict(environment)}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**without_settings(), **dict(environment)}, capture_output=True, text=True)
     summary = Path(out) / "summary.json"
     said = json.loads(summary.read_text()) if summary.is_file() else {"account": None, "chaos": []}
     return done.returncode, done.stdout + done.stderr, said["account"], len(said["chaos"])

@@ -18,7 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests"))
 
-from support.children import goes_with_us  # noqa: E402
+from support.children import goes_with_us, serve  # noqa: E402
 from support.posthaste import Api, eventually, new_api_key  # noqa: E402
 
 # Long, because machines that test are slow and busy; nothing waits as long where all is well.
@@ -83,14 +83,8 @@ class Daemon:
         self.home, self.lines, self.ended = home, [], None
         self.api = self.admin = None
         self._announced, self._heard = threading.Event(), threading.Condition()
-        command = [home.binary, "serve", "--data-dir", home.data]
         named = {name.replace("__", ".").replace("_", "-"): value for name, value in settings.items()}
-        for name, value in {**home.settings, **named}.items():
-            command += ["--set", f"{name}={value}"]
-        # The daemon takes every variable of this prefix for a setting; ours are the tests' own.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
-        if shim is not None:
-            environment |= shim.environment
+        environment = shim.environment if shim is not None else {}
 
         def prepare():
             goes_with_us()
@@ -99,16 +93,8 @@ class Daemon:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=prepare,
-        )
+        settings = {**home.settings, **named}
+        self.process = serve(home.binary, home.data, settings, environment=environment, prepare=prepare)
         self.living.add(self)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

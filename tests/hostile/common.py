@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "support"))
-from children import goes_with_us  # noqa: E402
+from children import serve  # noqa: E402
 from posthaste import PATIENCE_S, Api, eventually, new_api_key  # noqa: E402
 
 LONG = os.environ.get("PROVE_LONG") == "1"
@@ -108,20 +108,9 @@ class Instance:
         self.stop()
 
     def start(self):
-        command = [self.binary, "serve", "--data-dir", self.home / "data"]
-        if (self.home / "posthaste.toml").exists():
-            command += ["--config", self.home / "posthaste.toml"]
-        for key, value in self.settings.items():
-            command += ["--set", f"{key}={value}"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=goes_with_us,
-        )
+        file = self.home / "posthaste.toml"
+        more = ["--config", file] if file.exists() else []
+        self.process = serve(self.binary, self.home / "data", self.settings, *more)
         addresses = queue.SimpleQueue()
         self.reader = threading.Thread(target=self._read, args=(addresses,), daemon=True)
         self.reader.start()
@@ -145,9 +134,8 @@ class Instance:
 
     def _read(self, addresses):
         # Addresses are printed as `  api    http://127.0.0.1:8080`.
-        for raw in self.process.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
-            self.lines.append(line)
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
             words = line.split()
             if len(words) >= 2 and words[0] in ("api", "admin") and words[1].startswith("http://"):
                 addresses.put((words[0], words[1].removeprefix("http://").rstrip("/")))

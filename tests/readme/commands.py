@@ -28,7 +28,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/support"))
-from children import goes_with_us  # noqa: E402
+from children import goes_with_us, without_settings  # noqa: E402
 from namespace import bring_loopback_up, enter_namespace  # noqa: E402
 
 # A release build that is not there yet may be part of it.
@@ -235,9 +235,7 @@ def main(arguments):
         bring_loopback_up()
     readme = Path(arguments[0]) if arguments else TOP / "README.md"
     with tempfile.TemporaryDirectory(prefix="posthaste-readme-") as folder:
-        # The program takes every variable of this prefix for a setting; ours are the tests' own.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
-        environment = {**inherited, "POSTHASTE_DATA_DIR": f"{folder}/data", "CARGO_TERM_COLOR": "never"}
+        environment = {**without_settings(), "POSTHASTE_DATA_DIR": f"{folder}/data", "CARGO_TERM_COLOR": "never"}
         try:
             run = follow(readme.read_text(encoding="utf-8"), environment)
         except Failure as failure:

@@ -5,7 +5,6 @@ Standard library only. Everything listens on loopback, on ports that the system 
 
 import http.client
 import json
-import os
 import queue
 import secrets
 import signal
@@ -22,7 +21,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from children import goes_with_us  # noqa: E402
+from children import serve  # noqa: E402
 
 PAYLOADS = TOP / "testdata/payloads/github-sample.ndjson"
 
@@ -110,20 +109,7 @@ class Daemon:
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="posthaste-test-")
-        command = [self.binary, "serve", "--data-dir", Path(self.folder.name) / "data"]
-        for key, value in self.settings.items():
-            command += ["--set", f"{key}={value}"]
-        # The daemon takes every variable of this prefix for a setting; ours are the tests' own.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHASTE_")}
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=goes_with_us,
-        )
+        self.process = serve(self.binary, Path(self.folder.name) / "data", self.settings)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
