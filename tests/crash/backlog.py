@@ -5,7 +5,7 @@ asked for. Memory is bounded by the settings, so it is the same with five times 
 """
 
 from account import Account, judge
-from machine import Ended, Home, Place, eventually, refused_for_loss
+from machine import Ended, Place, Served, eventually, refused_for_loss
 from poster import Poster
 from shim import Shim
 from sink import Sink
@@ -23,27 +23,18 @@ UNBOUND = {"data__memtable": "1GiB", "data__journal_max": "8GiB", "engine__paylo
 READY_S_MAX = 2.0
 
 
-class Pile:
+class Pile(Served):
     """A home with so many events that wait."""
 
     def __init__(self, world, place, events, pads, **settings):
         self.world, self.account = world, Account(size=events + 10_000, pads=pads)
-        self.sink, self.events = Sink(self.account), events
-        self.home, self.daemon = Home(world.binary, place.path, **settings), None
+        super().__init__(world.binary, place.path, Sink(self.account), **settings)
 
-    def __enter__(self):
+    def close(self):
         try:
-            self.daemon = self.home.start()
-            self.home.tenant(self.daemon, self.sink.url())
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.daemon:
-            self.daemon.end()
-        self.sink.close()
+            super().close()
+        finally:
+            self.sink.close()
 
     def post(self, count, **how):
         spread = {"singles": 0, "batchers": 6, "batch": BATCH, **how}

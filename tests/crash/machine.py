@@ -233,6 +233,29 @@ class Daemon:
         raise Ended("the daemon has ended")
 
 
+class Served:
+    """A home of that program, whose tenant is this sink; a context manager that starts its daemon, and ends the last one."""
+
+    def __init__(self, binary, folder, sink, **settings):
+        self.home, self.sink, self.daemon = Home(binary, folder, **settings), sink, None
+
+    def __enter__(self):
+        try:
+            self.daemon = self.home.start()
+            self.home.tenant(self.daemon, self.sink.url())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.daemon:
+            self.daemon.end()
+
+
 class Place:
     """A folder for one proof, which goes at its end with everything mounted in it."""
 

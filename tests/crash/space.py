@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 
 from account import Account, judge
-from machine import PATIENCE_S, Ended, Home, Place, eventually, small_disk
+from machine import PATIENCE_S, Ended, Place, Served, eventually, small_disk
 from poster import Poster
 from sink import Sink
 
@@ -32,27 +32,15 @@ FAULT = 70
 REFUSED = "events are refused with 507"
 
 
-class Full:
+class Full(Served):
     """A home on a small disk under load."""
 
     def __init__(self, world, disk, sink, account, settings, patience_s):
-        self.world, self.disk, self.sink, self.account = world, disk, sink, account
-        self.home = Home(world.binary, disk.path, **SETTINGS, **settings)
+        super().__init__(world.binary, disk.path, sink, **SETTINGS, **settings)
+        self.world, self.disk, self.account = world, disk, account
         self.filler, self.ballast = disk.path / "filler", self.home.data / "ballast"
-        self.daemon = self.poster = self.not_held = None
+        self.poster = self.not_held = None
         self.patience_s = patience_s
-
-    def __enter__(self):
-        try:
-            self.daemon = self.home.start()
-            self.home.tenant(self.daemon, self.sink.url())
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def post(self):
         self.poster = Poster(
@@ -138,8 +126,7 @@ class Full:
             if self.poster and self.poster.is_alive():
                 self.poster.stop()
         finally:
-            if self.daemon:
-                self.daemon.end()
+            super().close()
 
 
 def run(world, settings, patience_s=PATIENCE_S):
