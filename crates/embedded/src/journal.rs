@@ -80,7 +80,7 @@ impl Commit {
     /// operator has accepted to lose.
     fn follows(&self, number: u64) -> bool {
         let is_accepted = |behind| behind <= number && number < self.row.number;
-        self.row.number == number + 1 || self.goes_on_behind.is_some_and(is_accepted)
+        self.row.number == number.saturating_add(1) || self.goes_on_behind.is_some_and(is_accepted)
     }
 }
 

@@ -159,7 +159,7 @@ fn make_way(
 fn missing(hole: &Hole, newest: CommitRow) -> (u64, u64) {
     let Hole { before, after, .. } = hole;
     let behind = after.unwrap_or(newest);
-    let commits = behind.number.saturating_sub(before.number + 1).max(1);
+    let commits = behind.number.saturating_sub(before.number.saturating_add(1)).max(1);
     (commits, behind.accepted.saturating_sub(before.accepted))
 }
 
@@ -171,7 +171,7 @@ fn refusal(hole: &Hole, newest: CommitRow, directory: &Directory) -> OpenError {
         commits,
         events: Some(events).filter(|events| *events > 0),
         found: hole.before.number,
-        witnessed: hole.before.number + commits,
+        witnessed: hole.before.number.saturating_add(commits),
         damaged: hole.path.display().to_string(),
     }
 }
@@ -193,7 +193,8 @@ fn go_on(
         }
         Consent::Missing => {
             let (commits, events) = missing(hole, newest);
-            recovery.accepted_lost = Some(recovery.accepted_lost.unwrap_or(0) + events);
+            recovery.accepted_lost =
+                Some(recovery.accepted_lost.unwrap_or(0).saturating_add(events));
             recovery.notes.push(format!(
                 "going on without {commits} commits behind {path}, at most {events} accepted \
                  events among them"
@@ -233,7 +234,7 @@ pub(crate) fn last_commit(
             return Err(loss(directory, last, proof, "the store"));
         }
         let lost = proof.accepted.saturating_sub(last.accepted);
-        recovery.accepted_lost = Some(recovery.accepted_lost.unwrap_or(0) + lost);
+        recovery.accepted_lost = Some(recovery.accepted_lost.unwrap_or(0).saturating_add(lost));
         recovery.notes.push(format!(
             "going on without {} acknowledged commits, {lost} accepted events among them",
             proof.commit - last.number
@@ -264,6 +265,28 @@ mod tests {
     use super::*;
     use crate::codec::CodecError;
     use crate::testing::home;
+
+    /// Numbers are read from disk, and may be any.
+    #[test]
+    fn any_numbers_are_counted() {
+        let numbers = [0, 1, u64::MAX - 1, u64::MAX];
+        let commit = |number| CommitRow { number, accepted: number, ..CommitRow::default() };
+        for before in numbers {
+            for after in numbers {
+                let path = "1.jnl".into();
+                let (before, after) = (commit(before), Some(commit(after)));
+                let hole =
+                    Hole { path, damaged_from: None, before, after, behind: None, gone: None };
+                let (commits, events) = missing(&hole, CommitRow::default());
+                let home = home();
+                let directory = Directory::lock(&home.path().join("data")).unwrap();
+                let refused = refusal(&hole, CommitRow::default(), &directory);
+                let OpenError::Loss { witnessed, .. } = refused else { panic!("{refused}") };
+                assert!(commits > 0 && events <= after.unwrap().number);
+                assert!(witnessed > before.number || before.number == u64::MAX);
+            }
+        }
+    }
 
     /// Only what is on the disk is damage: a cache is not set aside for want of anything else.
     #[test]

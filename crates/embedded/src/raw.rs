@@ -244,7 +244,8 @@ impl RawStore {
         let (Some(first), Some(last)) = (self.commits.first(), self.commits.last()) else {
             return proven;
         };
-        (last.max(&proven) - first + 1).saturating_sub(self.commits.len() as u64)
+        let all = last.max(&proven).saturating_sub(*first).saturating_add(1);
+        all.saturating_sub(self.commits.len() as u64)
     }
 }
 

@@ -8,7 +8,7 @@
 //! Consent is to the loss of the commits between those two, and of no others. An earlier version
 //! did not write which: its notes end with the bytes that were cut, or are empty. They count as
 //! long as no other one of the same journal says more; the first start of this version writes one
-//! that does.
+//! that does. One that has rotted is never taken for one of those, as far as one byte goes.
 //!
 //! Invariant: a note is there whole or not at all, and nothing is written over one.
 
@@ -90,12 +90,18 @@ impl Note {
         let Some(kept) = length.checked_sub(WORDS_LEN as u64) else { return Ok(old) };
         let mut words = [0; WORDS_LEN];
         file.read_exact_at(&mut words, kept)?;
-        if !words.starts_with(MAGIC) {
-            return Ok(old);
-        }
         let number = |at: usize| words[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
         let gap = Gap { behind: number(8), before: number(16) };
-        let said = if gap.words() == words { Said::Gap(gap) } else { Said::Rotten };
+        // The checksum is that of the right magic, so it speaks for one that is rotten, too: what
+        // is rotten must not pass for a note of an earlier version, which consents to more.
+        let is_right = gap.words()[MAGIC.len()..] == words[MAGIC.len()..];
+        let said = if is_right {
+            Said::Gap(gap)
+        } else if words.starts_with(MAGIC) {
+            Said::Rotten
+        } else {
+            return Ok(old);
+        };
         Ok(Self { kept, said, ..old })
     }
 }
@@ -123,4 +129,46 @@ pub(super) fn write(journal: &Path, gap: Gap) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, next(journal))?;
     sync_directory(journal.parent().unwrap_or(journal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For all bytes of a note and all bits of each, with bytes that were cut before them and
+    /// without: one that has rotted is for no more than it was, and does not pass for one of an
+    /// earlier version.
+    #[test]
+    fn a_rotten_note_is_for_no_more_than_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.lost");
+        let gap = Gap { behind: 5, before: 11 };
+        let wider = [(4, 11), (5, 12), (0, u64::MAX)];
+        for kept in [&b""[..], b"bytes that were cut"] {
+            let whole = [kept, &gap.words()].concat();
+            let rotten = (0..WORDS_LEN * 8).map(|bit| {
+                let mut bytes = whole.clone();
+                bytes[kept.len() + bit / 8] ^= 1 << (bit % 8);
+                bytes
+            });
+            for bytes in std::iter::once(whole.clone()).chain(rotten) {
+                fs::write(&path, &bytes).unwrap();
+                let note = Note::read(path.clone()).unwrap();
+                assert!(!note.is_old() && note.kept == kept.len() as u64, "{bytes:?}");
+                for (behind, before) in wider {
+                    assert!(!note.may_be_for(Gap { behind, before }), "{bytes:?}");
+                }
+                // Where only its name is rotten, it says all that it said.
+                let is_said =
+                    bytes[kept.len() + MAGIC.len()..] == whole[kept.len() + MAGIC.len()..];
+                assert_eq!(note.is_for(gap), is_said, "{bytes:?}");
+            }
+        }
+        // One of an earlier version says nothing.
+        for old in [&b""[..], b"cut", &[7; 100]] {
+            fs::write(&path, old).unwrap();
+            let note = Note::read(path.clone()).unwrap();
+            assert!(note.is_old() && note.kept == old.len() as u64);
+        }
+    }
 }

@@ -244,6 +244,10 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 
 /// What a value is that a journal has packed: as in a block, whose head it is given here.
 pub(crate) fn unpacked(packed: &[u8], length: u32) -> Option<Slice> {
+    // So much is asked for before a byte is unpacked.
+    if length > BLOCK_BYTES_MAX {
+        return None;
+    }
     let mut bytes = Vec::with_capacity(HEADER_LEN + packed.len());
     bytes.extend_from_slice(MAGIC);
     bytes.push(BlockType::Data.into());
@@ -304,6 +308,14 @@ mod tests {
             self.1 = !self.1;
             if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
         }
+    }
+
+    /// One literal, said to be four gigabytes; and as it is.
+    #[test]
+    fn a_length_beyond_belief_is_not_unpacked() {
+        assert_eq!(unpacked(&[0x10, b'a'], u32::MAX), None);
+        assert_eq!(unpacked(&[0x10, b'a'], BLOCK_BYTES_MAX + 1), None);
+        assert_eq!(unpacked(&[0x10, b'a'], 1).as_deref(), Some(&b"a"[..]));
     }
 
     #[test]
