@@ -177,6 +177,7 @@ impl Engine {
             }
             Input::Attempted { delivery, attempt } => self.attempted(delivery, attempt),
             Input::Withdrawn { delivery } => self.withdrawn(delivery),
+            Input::HeldBack { delivery } => self.held_back(delivery),
             Input::TenantGone { delivery } => self.tenant_gone(delivery),
             Input::Settled { delivery } => self.settled(delivery),
             Input::Superseded { delivery } => self.superseded(delivery),

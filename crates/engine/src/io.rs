@@ -121,6 +121,12 @@ pub enum Input {
         /// Which delivery.
         delivery: Delivery,
     },
+    /// An ordered attempt was not made, because its endpoint has been paused meanwhile; the engine
+    /// has heard of that before.
+    HeldBack {
+        /// Which delivery.
+        delivery: Delivery,
+    },
     /// An ordered attempt was not made, because the tenant does not exist any more.
     TenantGone {
         /// Which delivery.

@@ -36,6 +36,8 @@ enum Made {
     Attempt(Attempt),
     /// No request: the delivery is another instance's.
     Withdrawn,
+    /// No request: its tenant has paused the endpoint.
+    HeldBack,
     /// No request: there is no such tenant.
     TenantGone,
 }
@@ -75,6 +77,7 @@ impl Shard {
                 match shard.attempt(start).await {
                     Made::Attempt(attempt) => shard.attempted(delivery, attempt),
                     Made::Withdrawn => shard.unmade(delivery, Input::Withdrawn { delivery }),
+                    Made::HeldBack => shard.unmade(delivery, Input::HeldBack { delivery }),
                     Made::TenantGone => shard.unmade(delivery, Input::TenantGone { delivery }),
                 }
             });
@@ -115,7 +118,7 @@ impl Shard {
         };
         // Paused since the engine was last told: it hears of it before it hears of this.
         if endpoint.is_paused {
-            return self.unsent(&start, ours, "its tenant has paused it");
+            return Made::HeldBack;
         }
         if let Some(courier) = &self.store.courier {
             match courier.permit(&start.key, start.round, start.number).await {

@@ -346,11 +346,7 @@ impl Engine {
     }
 
     /// Notes a failure that was ours, at this endpoint and in the process.
-    /// Nothing where the endpoint is paused: its attempt was held back, and says nothing of us.
     pub(super) fn note_local_fault(&mut self, endpoint: u32) {
-        if self.directory[endpoint].paused {
-            return;
-        }
         let backoff = self.settings.not_charged_backoff;
         let until = self.directory[endpoint].local.failed(self.now, backoff);
         self.set_hold(endpoint, until);

@@ -95,6 +95,17 @@ impl Engine {
         self.join_turns(endpoint);
     }
 
+    /// An attempt was not made, since its endpoint is paused: it waits for the pause to end, and
+    /// says nothing of us.
+    pub(super) fn held_back(&mut self, delivery: Delivery) {
+        let Some(slot) = self.end_unmade(delivery) else { return };
+        let endpoint = self.table[slot].endpoint;
+        if !self.make_way(slot) {
+            self.make_ready_again(slot);
+        }
+        self.join_turns(endpoint);
+    }
+
     /// An attempt was not made, since there is nobody to make it for.
     pub(super) fn tenant_gone(&mut self, delivery: Delivery) {
         let Some(slot) = self.end_unmade(delivery) else { return };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use posthaste_domain::EndpointId;
-use posthaste_domain::{ErrorClass, RetrySchedule, Timestamp, Verdict};
+use posthaste_domain::{RetrySchedule, Timestamp, Verdict};
 use posthaste_engine::{Backoff, Health, Input, Options, Rate, Settings};
 
 use crate::desk::{Desk, FAILED, START, settings, tenant, throttled};
@@ -182,10 +182,24 @@ fn many_pauses_are_no_fault_of_ours() {
         let paused = Options { paused: true, ..Options::default() };
         desk.set_options(&tenant(number), paused);
     }
-    let ours = Verdict::NotCharged { class: ErrorClass::LocalResource };
-    assert_eq!(end_all(&mut desk, ours), 60, "and none is begun again");
+    let started = std::mem::take(&mut desk.started);
+    assert_eq!(started.len(), 60);
+    for attempt in started {
+        desk.tell(Input::HeldBack { delivery: attempt.delivery });
+    }
+    assert!(desk.started.is_empty(), "none is begun again");
     post(&mut desk, 99, 5);
     assert_eq!(desk.started.len(), 5, "nobody else waits");
+    for number in 0..30 {
+        desk.set_options(&tenant(number), Options::default());
+    }
+    assert_eq!(desk.started.len(), 35, "resumed, from one at a time on");
+    while !desk.owed.is_empty() {
+        end_all(&mut desk, Verdict::Delivered);
+        desk.pass(10);
+    }
+    let stats = desk.engine.stats();
+    assert_eq!((stats.delivered, stats.attempts, stats.not_charged), (65, 65, 0));
 }
 
 /// What is ready before the options are known waits for them, and they are asked for once.

@@ -22,6 +22,7 @@ pub(crate) const fn input_name(input: &Input) -> &'static str {
         Input::Lift { .. } => "input lift",
         Input::Attempted { .. } => "input attempted",
         Input::Withdrawn { .. } => "input withdrawn",
+        Input::HeldBack { .. } => "input held back",
         Input::TenantGone { .. } => "input tenant gone",
         Input::Settled { .. } => "input settled",
         Input::Superseded { .. } => "input superseded",
