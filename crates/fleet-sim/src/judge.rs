@@ -18,6 +18,7 @@
 //! | clocks are apart and a lease is over only to the claimer     | 23     | 2             |
 //! | hiding fails and another receives what is not settled        | 22, 39 | 2             |
 //! | row writes fail, or take minutes, and the row is taken over  | 22, 38 | 2             |
+//! | DELIVERED is written beside an owner, after its next attempt | 15     | 1             |
 //!
 //! Two, where two daemons go on with one event: both make the next attempt; and where the one that
 //! does not own the row is answered 2xx, the owner finds that out only from the write that is
@@ -46,8 +47,9 @@ use crate::world::State;
 
 /// After this nobody but one daemon goes on, where the row has an owner.
 const ENDED: &str = "a daemon ended";
-/// Another one's DELIVERED, which the owner learns of by its own next write: until then its lease
-/// lets it begin one attempt more, for it does not read the row before each.
+/// Another one's DELIVERED. Where it is written late, after the attempt of the owner that the second
+/// message excuses already, the owner's lease lets it begin one more: it learns of it by its own
+/// next write, and does not read the row before each attempt.
 const NOT_LEARNT: &str = "its owner had not learnt of the delivery";
 
 /// See the module's words.

@@ -46,14 +46,7 @@ impl Judge {
         match &write.change {
             RowChange::Deliver { .. } => {
                 self.check_delivered(key, after)?;
-                let owner = before.lease.as_ref().and_then(|lease| lease.owner.as_ref());
-                let name = match who {
-                    Who::Daemon(it) => self.names.get(it),
-                    _ => None,
-                };
-                if owner.is_some() && name.is_some() && name != owner {
-                    self.excuse(key, NOT_LEARNT);
-                }
+                self.overtake(key, (before, *who), (ms, clocks));
                 Ok(())
             }
             RowChange::Die { .. } => self.check_dead(key, before, ms),
@@ -90,6 +83,22 @@ impl Judge {
             return Ok(());
         }
         Err(format!("P2: {key:?} is DELIVERED and no 2xx was heard"))
+    }
+
+    /// A daemon that does not own a row has delivered it: who owns it, by a lease that lasts, learns of
+    /// that by its own next write.
+    fn overtake(
+        &mut self,
+        key: &RowKey,
+        (before, who): (&Row, Who),
+        (ms, clocks): (u64, &mut Clocks),
+    ) {
+        let Some(lease) = &before.lease else { return };
+        let owner = self.names.iter().find(|(_, name)| Some(*name) == lease.owner.as_ref());
+        let Some(owner) = owner.map(|(daemon, _)| *daemon) else { return };
+        if who != Who::Daemon(owner) && clocks.now(owner, ms) < lease.until {
+            self.excuse(key, NOT_LEARNT);
+        }
     }
 
     /// P3: all attempts used up or a named cause, and a message in the DLQ.
