@@ -14,7 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use posthaste_domain::{
-    Bounded, DeliveryOptions, ExtraHeaders, OptionsChange, Part, RetryOption, TenantId, Timestamp,
+    Bounded, DeliveryOptions, ExtraHeaders, HeaderError, OptionsChange, Part, RetryOption,
+    TenantId, Timestamp,
 };
 use tracing::warn;
 
@@ -91,7 +92,10 @@ pub(super) fn read(item: &Item) -> (DeliveryOptions, Vec<Fault>) {
         retry: reading.part(RETRY, retry),
         rate: reading.part(RATE, bounded),
         in_flight: reading.part(IN_FLIGHT, bounded),
-        headers: reading.part(HEADERS, headers).unwrap_or_default(),
+        headers: reading
+            .part(HEADERS, headers)
+            .or_else(|| lawful_headers(stored))
+            .unwrap_or_default(),
         paused: reading.part(PAUSED, switch).unwrap_or_default(),
         lifted_at: reading.part(LIFTED, time),
     };
@@ -227,11 +231,25 @@ fn retry(stored: &Item, name: &str) -> Result<RetryOption, String> {
 }
 
 fn headers(stored: &Item, name: &str) -> Result<ExtraHeaders, String> {
+    headers_by(stored, name, ExtraHeaders::try_new)
+}
+
+/// Those that are left where a name is reserved, since the row was written or by hand: it costs
+/// itself and no other.
+fn lawful_headers(stored: &Item) -> Option<ExtraHeaders> {
+    headers_by(stored, HEADERS, ExtraHeaders::stored).ok()
+}
+
+fn headers_by<'i>(
+    stored: &'i Item,
+    name: &str,
+    make: impl FnOnce(Vec<(&'i String, &'i String)>) -> Result<ExtraHeaders, HeaderError>,
+) -> Result<ExtraHeaders, String> {
     let Some(Value::M(headers)) = stored.get(name) else { return Err("not a map".to_owned()) };
     let texts: Option<Vec<_>> =
         headers.iter().map(|(name, value)| value.as_s().ok().map(|value| (name, value))).collect();
     let texts = texts.ok_or_else(|| "a value is not a text".to_owned())?;
-    ExtraHeaders::try_new(texts).map_err(|error| error.to_string())
+    make(texts).map_err(|error| error.to_string())
 }
 
 fn switch(stored: &Item, name: &str) -> Result<bool, String> {
@@ -331,6 +349,18 @@ mod tests {
         }
         let (options, faults) = read(&row(text("hush")));
         assert!(options.is_default() && faults.len() == 1);
+    }
+
+    /// A name that is reserved is told of, and the other headers stay.
+    #[test]
+    fn a_reserved_header_costs_itself() {
+        let text = |text: &str| Value::S(text.to_owned());
+        let headers = map([("authorization", text("hush")), ("metadata-flavor", text("Google"))]);
+        let (options, faults) = read(&row(map([(HEADERS, headers)])));
+        let kept = ExtraHeaders::try_new([("authorization", "hush")]).unwrap();
+        assert_eq!(options, DeliveryOptions { headers: kept, ..DeliveryOptions::default() });
+        let [fault] = &*faults else { panic!("{faults:?}") };
+        assert!(fault.option == HEADERS && fault.reason.contains("metadata-flavor"), "{fault:?}");
     }
 
     #[test]
