@@ -20,7 +20,7 @@ mod wire;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
@@ -42,12 +42,18 @@ impl Connection {
         Self { stream, wire, has_served: false, _token: token }
     }
 
-    /// A request is about to be sent; whether nothing has come in before it. With TLS the ends of
-    /// the handshake may have, and an answer with them.
-    fn begin(&mut self) -> bool {
+    /// A request is about to be sent. Ready where something has come in before it: with the first
+    /// byte of it, where it had to be read to be known of.
+    ///
+    /// With TLS it may have come with the end of the handshake; what has come since then is not
+    /// known of, and that much an endpoint may deceive itself.
+    fn begin(&mut self) -> Poll<Option<u8>> {
         let is_first = !std::mem::replace(&mut self.has_served, true);
-        let is_tls = self.stream.is_tls();
-        !is_first || if is_tls { self.is_quiet() } else { self.has_nothing_to_read() }
+        match (is_first, self.stream.is_tls()) {
+            (true, true) => self.peek(),
+            (true, false) if !self.has_nothing_to_read() => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
     }
 
     /// Whether the operating system has nothing for us: neither bytes nor an end.
@@ -57,12 +63,18 @@ impl Connection {
 
     /// Whether nothing has come in that nobody asked for, as far as is known without asking the
     /// operating system: neither bytes nor an end.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    fn is_quiet(&mut self) -> bool {
+        self.peek().is_pending()
+    }
+
+    /// Ready where something has come in: the first byte of it, which is taken, or none at an end.
+    fn peek(&mut self) -> Poll<Option<u8>> {
         // Nobody waits: whoever looks next polls again.
         let mut context = Context::from_waker(Waker::noop());
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer).is_pending()
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer);
+        read.map(|_| buffer.filled().first().copied())
     }
 }
 
@@ -81,62 +93,4 @@ impl Pooled for Box<Connection> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use bytes::Bytes;
-    use http::StatusCode;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::pool::{self, Pool};
-
-    struct Nobody;
-
-    impl Sink for Nobody {
-        fn head(&mut self, _status: StatusCode, _retry_after: Option<&[u8]>) {}
-
-        fn body(&mut self, _piece: &[u8]) {}
-    }
-
-    /// An answer that was there before the request counts, and no other request follows on that
-    /// connection: whoever answers too early may answer once more.
-    #[test]
-    fn an_answer_before_the_request_costs_the_connection() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        for is_early in [true, false] {
-            let keeps = runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let address = listener.local_addr().unwrap();
-                let tcp = TcpStream::connect(address).await.unwrap();
-                let (mut peer, _) = listener.accept().await.unwrap();
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-                if is_early {
-                    peer.write_all(answer).await.unwrap();
-                    tcp.readable().await.unwrap();
-                }
-                let wire = Wire::new(tcp, address.ip());
-                let limits = pool::Limits { open_max: 1, per_target_max: 1, idle_us_max: 1 };
-                let token = Pool::<Box<Connection>>::new(limits).admit().unwrap();
-                let mut connection = Connection::new(Stream::plain(&wire), wire, token);
-                let head = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_vec();
-                let outgoing = Outgoing { head, body: Bytes::new(), written: 0 };
-                let (buffers, limits) =
-                    (Buffers::new(), Limits { head_bytes_max: 8_192, body_bytes_max: 0 });
-                let mut exchange =
-                    Exchange::new(&mut connection, &buffers, limits, outgoing, Nobody);
-                let answering = async {
-                    peer.read_buf(&mut Vec::new()).await.unwrap();
-                    if !is_early {
-                        peer.write_all(answer).await.unwrap();
-                    }
-                    peer
-                };
-                let (ended, _peer) = tokio::join!(poll_fn(|it| exchange.poll(it)), answering);
-                ended.unwrap()
-            });
-            assert_eq!(keeps, !is_early);
-        }
-    }
-}
+mod tests;

@@ -219,4 +219,6 @@ impl Body {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

@@ -128,8 +128,13 @@ impl<'a, S: Sink> Exchange<'a, S> {
         sink: S,
     ) -> Self {
         // What comes before the request is no answer to it that another request could follow.
-        let is_clean = connection.begin();
-        let reading = Reading::Head { partial: Vec::new(), received: 0 };
+        let early = connection.begin();
+        let is_clean = early.is_pending();
+        let partial = match early {
+            Poll::Ready(Some(byte)) => vec![byte],
+            _ => Vec::new(),
+        };
+        let reading = Reading::Head { received: partial.len(), partial };
         let outgoing = Some(outgoing);
         Self { connection, buffers, limits, sink, is_clean, outgoing, write_error: None, reading }
     }

@@ -10,7 +10,7 @@ mod guard;
 mod headers;
 mod name_server;
 mod options;
-mod oracle;
+mod pieces;
 mod rebinding;
 mod redirects;
 mod requests;
