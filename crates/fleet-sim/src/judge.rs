@@ -47,9 +47,9 @@ use crate::world::State;
 
 /// After this nobody but one daemon goes on, where the row has an owner.
 const ENDED: &str = "a daemon ended";
-/// Another one's DELIVERED. Where it is written late, after the attempt of the owner that the second
-/// message excuses already, the owner's lease lets it begin one more: it learns of it by its own
-/// next write, and does not read the row before each attempt.
+/// Another one's DELIVERED. Where it is written late, after the attempt of the owner that the
+/// second message excuses already, the owner's lease lets it begin one more: it learns of it by
+/// its own next write, and does not read the row before each attempt.
 const NOT_LEARNT: &str = "its owner had not learnt of the delivery";
 
 /// See the module's words.

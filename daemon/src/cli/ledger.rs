@@ -256,7 +256,7 @@ fn repair(dir: &Path, arguments: &Repair) -> Result<ExitCode, ToolError> {
         let damages = source.damages;
         format!(
             "{} can be served from: {damages} damages, {lost} events lost, {mended} kept as the \
-             rest of them tells, {others_lost} tenants, keys or jobs lost{missing}\n{}",
+             rest of them tells, {others_lost} other things lost{missing}\n{}",
             place.display(),
             summary(kept)
         )
