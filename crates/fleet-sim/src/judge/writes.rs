@@ -85,8 +85,8 @@ impl Judge {
         Err(format!("P2: {key:?} is DELIVERED and no 2xx was heard"))
     }
 
-    /// A daemon that does not own a row has delivered it: who owns it, by a lease that lasts, learns
-    /// of that by its own next write.
+    /// A daemon that does not own a row has delivered it: who owns it, by a lease that lasts,
+    /// learns of that by its own next write.
     fn overtake(
         &mut self,
         key: &RowKey,
