@@ -6,6 +6,7 @@ mod stage;
 mod herds;
 mod punctual;
 
+mod changes;
 mod figures;
 mod mutants;
 mod schedule;

@@ -44,6 +44,8 @@ enum Happening {
         at: Timestamp,
         answer: Answer,
     },
+    /// An attempt is not made, since there is nobody to make it for.
+    Gone(Delivery),
     /// The clock is an hour ahead from now on.
     Jump,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Sum {
     pub(crate) started: Vec<u64>,
     /// For each event that was delivered: when it was posted, and how long it took from then on.
     pub(crate) delivered: Vec<(u64, u64)>,
+    /// Events that ended in the dead letters.
+    pub(crate) dead_lettered: u64,
 }
 
 /// What has come of retries.
@@ -81,6 +85,8 @@ pub(crate) struct Stage<'a> {
     settings: Settings,
     answers: Box<dyn Fn(usize, u64) -> Answer + 'a>,
     options: Box<dyn Fn(usize) -> Options + 'a>,
+    /// Who does not exist any more.
+    gone: Option<usize>,
     /// From when until when the store does nothing, in milliseconds since the start.
     store_out: (u64, u64),
     /// Of a thousand facts, how many come with a clock that went back by up to an hour.
@@ -120,6 +126,7 @@ impl<'a> Stage<'a> {
             held_most: 0,
             answers: Box::new(answers),
             options: Box::new(|_| Options::default()),
+            gone: None,
             store_out: (0, 0),
             back_permille: 0,
             lies: false,
@@ -193,6 +200,19 @@ impl<'a> Stage<'a> {
         self.engine = Engine::new(self.settings.clone(), 7);
         self.engine.on_wakeup(self.now);
         self.obey();
+    }
+
+    /// The engine hears of a tenant's options as they are now.
+    pub(crate) fn options_changed(&mut self, whose: usize) {
+        let options = Box::new((self.options)(whose));
+        let (tenant, endpoint) = (tenant(whose), EndpointId::DEFAULT);
+        self.tell(Input::OptionsRead { tenant, endpoint, options });
+        self.obey();
+    }
+
+    /// A tenant is deleted: whoever looks it up to attempt something finds nobody.
+    pub(crate) const fn delete(&mut self, whose: usize) {
+        self.gone = Some(whose);
     }
 
     /// How many deliveries the store owes.
@@ -274,6 +294,7 @@ impl<'a> Stage<'a> {
                 self.owed.insert(owed.key.clone(), Owed { payload: None, ..owed.clone() });
                 Input::Arrived(vec![owed])
             }
+            Happening::Gone(delivery) => Input::TenantGone { delivery },
             Happening::Jump => {
                 self.now = self.now.plus_millis(HOUR_MS);
                 return;
@@ -307,6 +328,10 @@ impl<'a> Stage<'a> {
                 Effect::Attempt { delivery, key, number: attempt, .. } => {
                     self.note_retry(&key);
                     let (tenant, at) = (number(&key.tenant), self.now);
+                    if self.gone == Some(tenant) {
+                        self.happens(at.plus_millis(1), Happening::Gone(delivery));
+                        continue;
+                    }
                     let ms = at.millis_since(START);
                     let answer = (self.answers)(tenant, ms);
                     self.sums[tenant].attempts += 1;
@@ -385,6 +410,7 @@ impl<'a> Stage<'a> {
             }
             Resolution::DeadLettered { .. } => {
                 self.owed.remove(key);
+                self.sums[number(&key.tenant)].dead_lettered += 1;
             }
         }
     }
