@@ -7,7 +7,8 @@
 
 For each number: a new ledger, a paused tenant, so many events in batches of 500, every batch synced before its answer; then
 the tenant gets another address and is resumed, and all of it must come there, once, and nothing to the old one. The CPU is
-that of the daemon, from /proc; generator and sink share the machine with it. Needs nothing but Python and the release
+that of the daemon, from /proc; generator and sink share the machine with it. A resumed endpoint is taken up by a ramp, so
+that with few events the rate is the ramp's: compare the CPU, and rates of a million and more. Needs nothing but Python and the release
 build (`cargo build --release --workspace`). Exit status 1: an event is missing or came twice.
 """
 
