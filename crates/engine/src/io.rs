@@ -121,8 +121,8 @@ pub enum Input {
         /// Which delivery.
         delivery: Delivery,
     },
-    /// An ordered attempt was not made, because its endpoint has been paused meanwhile; the engine
-    /// has heard of that before.
+    /// An ordered attempt was not made, because its endpoint has been paused meanwhile. Where the
+    /// engine has not heard of that before, or has heard of its end, it waits a while.
     HeldBack {
         /// Which delivery.
         delivery: Delivery,

@@ -347,15 +347,21 @@ impl Engine {
 
     /// Notes a failure that was ours, at this endpoint and in the process.
     pub(super) fn note_local_fault(&mut self, endpoint: u32) {
+        self.hold_after_local_fault(endpoint);
         let backoff = self.settings.not_charged_backoff;
-        let until = self.directory[endpoint].local.failed(self.now, backoff);
-        self.set_hold(endpoint, until);
         if self.turns.local_faults.len() < LOCAL_FAULTS_MAX {
             self.turns.local_faults.insert(endpoint);
         }
         if self.turns.local_faults.len() >= LOCAL_FAULTS_MAX {
             self.turns.pause.failed(self.now, backoff);
         }
+    }
+
+    /// No attempt to this endpoint for a while, since what we know of it was no use.
+    pub(super) fn hold_after_local_fault(&mut self, endpoint: u32) {
+        let backoff = self.settings.not_charged_backoff;
+        let until = self.directory[endpoint].local.failed(self.now, backoff);
+        self.set_hold(endpoint, until);
     }
 
     /// Notes that an attempt got through to an answer that is the endpoint's.

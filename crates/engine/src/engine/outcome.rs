@@ -100,6 +100,10 @@ impl Engine {
     pub(super) fn held_back(&mut self, delivery: Delivery) {
         let Some(slot) = self.end_unmade(delivery) else { return };
         let endpoint = self.table[slot].endpoint;
+        // Not known here, or ended since: it must not be tried at once, and again at once.
+        if !self.directory[endpoint].paused {
+            self.hold_after_local_fault(endpoint);
+        }
         if !self.make_way(slot) {
             self.make_ready_again(slot);
         }

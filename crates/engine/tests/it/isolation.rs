@@ -202,6 +202,24 @@ fn many_pauses_are_no_fault_of_ours() {
     assert_eq!((stats.delivered, stats.attempts, stats.not_charged), (65, 65, 0));
 }
 
+/// A pause that the engine has not heard of, or that has ended since, is no reason to try at once,
+/// and again at once.
+#[test]
+fn a_pause_that_is_not_known_of_is_no_loop() {
+    let mut desk = Desk::new(settings());
+    post(&mut desk, 0, 1);
+    for _ in 0..3 {
+        let started = std::mem::take(&mut desk.started);
+        assert_eq!(started.len(), 1);
+        started.into_iter().for_each(|it| desk.tell(Input::HeldBack { delivery: it.delivery }));
+        assert!(desk.started.is_empty(), "tried at once");
+        desk.pass(60_000);
+    }
+    assert_eq!(desk.engine.stats().not_charged, 0);
+    end_all(&mut desk, Verdict::Delivered);
+    assert_eq!(desk.engine.stats().delivered, 1);
+}
+
 /// What is ready before the options are known waits for them, and they are asked for once.
 #[test]
 fn options_are_asked_for_once_an_endpoint() {
