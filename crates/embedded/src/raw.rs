@@ -29,7 +29,6 @@ use lsm_tree::Slice;
 use crate::codec::{self, CommitRow};
 use crate::damage::{Damage, Kind};
 use crate::journal;
-use crate::scrub;
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, Table};
 use manifest::{Runs, TableFile};
 use merge::Rows;
@@ -328,7 +327,7 @@ pub(crate) fn written_commit(store: &Path) -> Result<Option<CommitRow>, Flawed> 
 fn checked(dir: &Path) -> Result<Runs, Flawed> {
     let runs = manifest::read(dir)?;
     for file in runs.iter().flatten() {
-        scrub::check(file, || true).map_err(|flaw| flaw.of(&file.path))?;
+        table::check(file, || true).map_err(|flaw| flaw.of(&file.path))?;
     }
     Ok(runs)
 }

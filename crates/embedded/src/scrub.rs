@@ -30,7 +30,6 @@ pub(crate) const AT_START_BYTES: u64 = 128 << 20;
 const REST: Duration = Duration::from_millis(4);
 /// How long until a file is looked at again that could not be read for another reason than damage.
 pub(crate) const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 60_000 });
-const NOT_WRITTEN: Flaw = Flaw::Rot("it is not the file that was written (checksum)");
 /// What the store's version file holds.
 const VERSION: &[u8] = b"FJL\x03";
 
@@ -58,7 +57,7 @@ pub(crate) fn examine(store: &Path, used: bool, bytes_max: u64) -> Result<Vec<Ta
             continue;
         }
         left -= length;
-        check(&file, || true).map_err(|flaw| flaw.of(&file.path))?;
+        table::check(&file, || true).map_err(|flaw| flaw.of(&file.path))?;
     }
     Ok(rest)
 }
@@ -74,7 +73,7 @@ fn trees(keyspaces: &Path, used: bool) -> Result<Vec<Runs>, Flawed> {
     }
     let named = manifest::read(&names)?;
     for file in named.iter().flatten() {
-        check(file, || true).map_err(|flaw| flaw.of(&file.path))?;
+        table::check(file, || true).map_err(|flaw| flaw.of(&file.path))?;
     }
     let ids = names_in(&named, None);
     let mut trees = vec![named];
@@ -92,14 +91,6 @@ fn has_others(keyspaces: &Path) -> Result<bool, Flaw> {
             let names = entries?.collect::<io::Result<Vec<_>>>()?;
             Ok(names.iter().any(|entry| entry.file_name() != "0"))
         }
-    }
-}
-
-/// Looks at a table file's checksum, as long as `go_on` says so.
-pub(crate) fn check(file: &TableFile, mut go_on: impl FnMut() -> bool) -> Result<(), Flaw> {
-    match (table::checksum(file, |_| go_on())?, file.checksum) {
-        (Some(found), Some(known)) if found != known => Err(NOT_WRITTEN),
-        _ => Ok(()),
     }
 }
 
@@ -127,7 +118,7 @@ fn run(mut files: VecDeque<TableFile>, shared: &Weak<Shared>) {
         shared.strong_count() > 0
     };
     while let Some(file) = files.pop_front() {
-        let checked = check(&file, go_on);
+        let checked = table::check(&file, go_on);
         let Some(shared) = shared.upgrade() else { return };
         match checked {
             Ok(()) => {}

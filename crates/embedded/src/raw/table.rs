@@ -269,6 +269,17 @@ pub(crate) fn look(table: &TableFile) -> Result<(), Flaw> {
     if complete { Ok(()) } else { Err(Flaw::Rot("a section is missing")) }
 }
 
+/// Whether a table file is the one that was written, by its checksum; looked at as long as `go_on`
+/// says so.
+pub(crate) fn check(file: &TableFile, mut go_on: impl FnMut() -> bool) -> Result<(), Flaw> {
+    match (checksum(file, |_| go_on())?, file.checksum) {
+        (Some(found), Some(known)) if found != known => {
+            Err(Flaw::Rot("it is not the file that was written (checksum)"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The checksum of a whole file; `go_on` is asked for each chunk, with its length.
 pub(crate) fn checksum(
     table: &TableFile,

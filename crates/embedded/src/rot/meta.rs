@@ -11,7 +11,7 @@ use posthaste_ports::{EventStore as _, TenantStore as _};
 
 use super::runtime;
 use super::start::held;
-use super::template::{Template, copy_dir, files, settings, view};
+use super::template::{Template, copy_dir, files, flip, keyspace_of, settings, tables, view};
 use super::tools::rows;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
@@ -98,30 +98,23 @@ fn a_repair_of_many_bytes_is_served_again() {
     assert_eq!(kept.events, repaired.source.events);
 }
 
-/// The table files of a keyspace.
-fn tables(dir: &Path, table: Table) -> Vec<PathBuf> {
-    files(&dir.join(format!("ledger/keyspaces/{}/tables", table as u64 + 1)))
-}
-
-/// Flips a bit among the rows of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[40] ^= 0x20;
-    fs::write(path, bytes).unwrap();
-}
-
 /// What says how far the tables are, or which of them says it, is damaged: that is said, and not
 /// that commits are missing; nobody can consent to it.
 #[test]
 fn a_damaged_last_commit_is_no_loss() {
     let template = runtime().block_on(Template::make());
-    let damages: [fn(&Path); 3] =
-        [flip, |path| fs::write(path, b"").unwrap(), |path| fs::remove_file(path).unwrap()];
-    for (damage, keyspace) in damages.iter().flat_map(|damage| [(damage, 0), (damage, 10)]) {
+    let damages: [fn(&Path); 3] = [
+        |path| flip(path, 40),
+        |path| fs::write(path, b"").unwrap(),
+        |path| fs::remove_file(path).unwrap(),
+    ];
+    for (damage, keyspace) in
+        damages.iter().flat_map(|damage| [(damage, 0), (damage, keyspace_of(Table::Meta))])
+    {
         let copy = template.copy();
         let store = copy.data().join("ledger");
         let place = format!("keyspaces/{keyspace}/");
-        damage(&files(&store.join(&place).join("tables")).pop().unwrap());
+        damage(&tables(&store, keyspace).pop().unwrap());
         for accept_loss in [false, true] {
             let settings = Settings { accept_loss, ..settings(copy.data()) };
             let watch = Arc::new(Watch::default());
@@ -193,7 +186,9 @@ fn what_an_earlier_version_did_not_say_is_said() {
 fn others_lost(template: &Template, lacking: &[Table]) -> Vec<String> {
     let copy = template.copy();
     for table in lacking {
-        tables(&copy.data(), *table).iter().for_each(|path| fs::remove_file(path).unwrap());
+        tables(&copy.data().join("ledger"), keyspace_of(*table))
+            .iter()
+            .for_each(|path| fs::remove_file(path).unwrap());
     }
     let mut names = Vec::new();
     let mut tell = |finding| {
@@ -218,7 +213,7 @@ fn what_nothing_names_any_more_is_named_by_its_files() {
     for index in [Table::Fresh, Table::Timers, Table::Expiry] {
         let lost = others_lost(&template, &[rows, payloads, index]);
         for table in [rows, payloads, index] {
-            let place = format!("ledger/keyspaces/{}/tables/", table as u64 + 1);
+            let place = format!("ledger/keyspaces/{}/tables/", keyspace_of(table));
             assert!(lost.iter().any(|name| name.starts_with(&place)), "{place}: {lost:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use posthaste_ports::memory::NullSink;
 
 use super::runtime;
-use super::template::{Template, files, settings, view};
+use super::template::{Template, flip, keyspace_of, settings, tables, view};
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::open::open_unguarded;
@@ -17,25 +17,11 @@ use crate::shared::Health;
 use crate::tables::Table;
 use crate::testing::Watch;
 
-/// The table files of a keyspace.
-fn tables(store: &Path, keyspace: u64) -> Vec<PathBuf> {
-    files(&store.join(format!("keyspaces/{keyspace}/tables")))
-}
-
 /// The only table file of the payloads, which were merged.
 fn payloads(data: &Path) -> PathBuf {
-    let mut files = tables(&data.join("ledger"), Table::Payloads as u64 + 1);
+    let mut files = tables(&data.join("ledger"), keyspace_of(Table::Payloads));
     files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
     files.remove(0)
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x20;
-    // In place: who has it open must meet it.
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).open(path).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &bytes[at..=at], at as u64).unwrap();
 }
 
 fn open(data: PathBuf) -> Result<(Ledger, Arc<Watch>), OpenError> {
@@ -150,7 +136,7 @@ fn what_cannot_be_read_now_is_looked_at_again() {
 #[test]
 fn what_cannot_be_read_at_a_start_is_not_called_damaged() {
     let template = runtime().block_on(Template::make());
-    for keyspace in [0, Table::Payloads as u64 + 1, Table::Meta as u64 + 1] {
+    for keyspace in [0, keyspace_of(Table::Payloads), keyspace_of(Table::Meta)] {
         let copy = template.copy();
         let store = copy.data().join("ledger");
         let table = tables(&store, keyspace).pop().unwrap();
@@ -166,7 +152,7 @@ fn what_cannot_be_read_at_a_start_is_not_called_damaged() {
         assert!(matches!(error, OpenError::Unusable { .. }) && !error.is_damage(), "{error}");
         // And where only the last commit is read.
         let written = raw::written_commit(&store);
-        let is_payloads = keyspace == Table::Payloads as u64 + 1;
+        let is_payloads = keyspace == keyspace_of(Table::Payloads);
         let is_said = matches!(&written, Err(Flawed { path, flaw: Flaw::Io(_) }) if *path == table);
         assert!(is_said || (is_payloads && written.is_ok()), "{keyspace}: {written:?}");
     }

@@ -8,20 +8,12 @@ use std::sync::Arc;
 use posthaste_ports::memory::NullSink;
 
 use super::runtime;
-use super::template::{Template, files, settings};
+use super::template::{Template, files, flip, settings};
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
 use crate::testing::Watch;
 use crate::tools::repair;
-
-/// Flips a bit of a byte in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x20;
-    fs::write(path, bytes).unwrap();
-}
 
 /// What the store's directory holds.
 pub(super) fn held(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -43,7 +35,7 @@ fn nothing_is_cut_where_a_table_is_damaged_too() {
         fs::write(&path, bytes).unwrap();
         let only_journal = copy.again();
         let tables = files(&store.join("keyspaces/2/tables"));
-        flip(&tables[0]);
+        flip(&tables[0], fs::read(&tables[0]).unwrap().len() / 2);
         let before = held(&store);
         let open = |data: PathBuf, accept_loss: bool| {
             let settings = Settings { accept_loss, ..settings(data) };

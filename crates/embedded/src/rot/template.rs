@@ -241,3 +241,20 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// The table files of a keyspace of the store in `store`.
+pub(super) fn tables(store: &Path, keyspace: u64) -> Vec<PathBuf> {
+    files(&store.join(format!("keyspaces/{keyspace}/tables")))
+}
+
+/// The keyspace of a table.
+pub(super) const fn keyspace_of(table: Table) -> u64 {
+    table as u64 + 1
+}
+
+/// Flips a bit of a file, in place: who has it open must meet it.
+pub(super) fn flip(path: &Path, at: usize) {
+    let byte = fs::read(path).unwrap()[at] ^ 0x20;
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[byte], at as u64).unwrap();
+}

@@ -14,7 +14,7 @@ use super::editor::{Edit, How};
 use super::hit::rows_end;
 use super::judge::fingerprint;
 use super::runtime;
-use super::template::{Copy, NOW, Template, copy_dir, files, settings, view};
+use super::template::{Copy, NOW, Template, copy_dir, files, flip, settings, view};
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
@@ -168,12 +168,6 @@ fn what_is_lost_beside_events_is_named() {
     for table in [Table::Tenants, Table::Claims] {
         assert_eq!(others_lost(&template.copy(), table, behind), Vec::<String>::new());
     }
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x20;
-    fs::write(path, bytes).unwrap();
 }
 
 /// A whole file has every row that it says it has.
