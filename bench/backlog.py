@@ -8,8 +8,8 @@
 For each number: a new ledger, a paused tenant, so many events in batches of 500, every batch synced before its answer; then
 the tenant gets another address and is resumed, and all of it must come there, once, and nothing to the old one. The CPU is
 that of the daemon, from /proc; generator and sink share the machine with it. A resumed endpoint is taken up by a ramp, so
-that with few events the rate is the ramp's: compare the CPU, and rates of a million and more. Needs nothing but Python and the release
-build (`cargo build --release --workspace`). Exit status 1: an event is missing or came twice.
+that with few events the rate is the ramp's: compare the CPU, and rates of a million and more. Needs nothing but Python and
+the release build (`cargo build --release --workspace`). Exit status 1: an event is missing or came twice.
 """
 
 import argparse
@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 
 from children import goes_with_us  # noqa: E402
 from posthaste import Api, Daemon  # noqa: E402
+from soak import tree_bytes  # noqa: E402
 
 BATCH = 500
 POSTERS = 4
@@ -54,7 +55,8 @@ class Sink:
         )
         self.count = 0
         self.begun = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
         self.begun.get(timeout=30)
 
     def _read(self):
@@ -70,6 +72,8 @@ class Sink:
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+        # Its last line is the whole count.
+        self.reader.join()
 
 
 def cpu_s(pid):
@@ -77,13 +81,9 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def resident_mb(pid, name="VmRSS"):
+def resident_mb(pid):
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024
-
-
-def disk_mb(folder):
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) / 1e6
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
 def post(address, key, batches):
@@ -126,7 +126,7 @@ def run(binary, events):
         cpu, begun = cpu_s(pid), time.monotonic()
         fill(daemon, key, events)
         taken_s, taken_cpu = time.monotonic() - begun, cpu_s(pid) - cpu
-        disk = disk_mb(pathlib.Path(daemon.folder.name))
+        disk = tree_bytes(daemon.folder.name) / 1e6
         # What merges are left from taking in is no part of delivering.
         time.sleep(GRACE_S)
         tenant = daemon.client(key)
