@@ -17,11 +17,12 @@ use crate::shared::Health;
 use crate::tables::Table;
 use crate::testing::Watch;
 
-/// The only table file of the payloads, which were merged.
+/// The table file of the payloads that were merged: the oldest one, as an opened ledger writes
+/// another from its sealed journals, whenever it comes to it.
 fn payloads(data: &Path) -> PathBuf {
-    let mut files = tables(&data.join("ledger"), keyspace_of(Table::Payloads));
-    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
-    files.remove(0)
+    let files = tables(&data.join("ledger"), keyspace_of(Table::Payloads)).into_iter();
+    let number = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u64>();
+    files.min_by_key(|path| number(path).unwrap()).unwrap()
 }
 
 fn open(data: PathBuf) -> Result<(Ledger, Arc<Watch>), OpenError> {
