@@ -19,9 +19,12 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::OpenError;
+use crate::keys::Layout;
 
 /// The format that this version writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The one before it, in which events have other names, and no marks. The tools read it.
+const OLDER: u32 = 1;
 
 /// What stands in place of a format's number while a repair writes: no version takes it for one.
 const UNFINISHED: &str = "unfinished repair\n";
@@ -83,12 +86,23 @@ impl Directory {
         write_durably(&self.path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())
     }
 
-    /// Whether the format is not named; fails where it is one that this version does not know.
+    /// Whether the format is not named; fails where it is one that the tools do not know.
     pub(crate) fn format_is_missing(&self) -> Result<bool, OpenError> {
         if !self.path.join("FORMAT").exists() {
             return Ok(true);
         }
-        check_format(&self.path).map(|()| false)
+        match check_format(&self.path) {
+            Ok(()) | Err(OpenError::OlderFormat { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How events are named in it.
+    pub(crate) fn layout(&self) -> Layout {
+        match check_format(&self.path) {
+            Err(OpenError::OlderFormat { .. }) => Layout::ByTenant,
+            _ => Layout::ByEvent,
+        }
     }
 
     /// Sees whether this version can read what is in it; names the format where nothing is yet.
@@ -185,6 +199,9 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
     match fs::read_to_string(&name) {
         Ok(text) => match text.trim().parse::<u32>() {
             Ok(FORMAT) => Ok(()),
+            Ok(found @ OLDER) => {
+                Err(OpenError::OlderFormat { path: path.to_owned(), found, written: FORMAT })
+            }
             Ok(found) if found > FORMAT => {
                 Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
             }

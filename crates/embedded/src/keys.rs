@@ -1,13 +1,13 @@
 //! How rows are named: byte strings whose order is the order that readers need.
 //!
 //! ```text
-//! rows, payloads   tenant 0 | event 16
-//! log              tenant 0 | event 16 | n 4
+//! rows, payloads   event 16 | tenant 0
+//! log              event 16 | tenant 0 | n 4
 //! fresh            tenant 0 | endpoint 2 | event 16
 //! timers           due 8 | tenant 0 | event 16 | endpoint 2
 //! marks            mark 1 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
-//! expiry           ends 8 | kind 1 | tenant 0 | event 16, or tenant 0 | key hash 32
+//! expiry           ends 8 | kind 1 | event 16 | tenant 0, or tenant 0 | key hash 32
 //! jobs             tenant 0 | event 16 | endpoint 2, as are their payloads
 //! job index        'C' | noted 8 | job | place 12     'O' | job | place 12
 //!                  'T' | due 8 | job | place 12
@@ -15,8 +15,13 @@
 //! ```
 //!
 //! Numbers are big-endian. A tenant id has only `a-z`, `0-9` and `-`, all above 0, so that a 0
-//! behind it ends it: keys of one tenant stand together, and tenants stand in the order of their
-//! ids. Fixed-width ids would take 50 bytes a key where 5 to 20 do.
+//! behind it ends it: keys of one tenant stand together where they begin with it, and tenants stand
+//! in the order of their ids. Fixed-width ids would take 50 bytes a key where 5 to 20 do.
+//!
+//! What an event has stands in the order in which events were made, whosever they are (ADR 0017):
+//! what is new goes to one place, so a memtable is written at its warm end, and tables on disk do
+//! not overlap, so that merges move them as they are. In a directory of format 1 the tenant stands
+//! first: see [`Layout`].
 
 use std::ops::Range;
 
@@ -95,19 +100,57 @@ impl Key {
     }
 }
 
-/// Everything of one tenant, in the keyspaces that begin with it.
-pub(crate) fn tenant_prefix(tenant: &TenantId) -> Vec<u8> {
-    Key::new().tenant(tenant).0
+/// How an event's rows are named, by the directory's format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Format 1: by tenant. Only the tools read it, and nobody writes it.
+    ByTenant,
+    /// Since format 2: as events were made.
+    #[default]
+    ByEvent,
+}
+
+/// The beginning of a key that names an event: the name itself, whose it is, and how many bytes
+/// follow it.
+pub(crate) struct Named<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) tenant: TenantId,
+    pub(crate) event: EventId,
+    pub(crate) rest: usize,
+}
+
+impl Layout {
+    /// An event's row or payload.
+    pub(crate) fn event(self, tenant: &TenantId, id: EventId) -> Vec<u8> {
+        match self {
+            Self::ByTenant => Key::new().tenant(tenant).event(id).0,
+            Self::ByEvent => event(tenant, id),
+        }
+    }
+
+    /// The event that a key begins with.
+    pub(crate) fn split(self, key: &[u8]) -> Option<Named<'_>> {
+        let mut reader = Reader::new(key);
+        let (tenant, event) = match self {
+            Self::ByTenant => (reader.tenant()?, reader.event()?),
+            Self::ByEvent => {
+                let event = reader.event()?;
+                (reader.tenant()?, event)
+            }
+        };
+        let rest = reader.rest().len();
+        Some(Named { name: &key[..key.len() - rest], tenant, event, rest })
+    }
 }
 
 /// An event's row or payload.
 pub(crate) fn event(tenant: &TenantId, event: EventId) -> Vec<u8> {
-    Key::new().tenant(tenant).event(event).0
+    Key::new().event(event).tenant(tenant).0
 }
 
 /// The `n`-th line of an event's log.
 pub(crate) fn log(tenant: &TenantId, event: EventId, n: u32) -> Vec<u8> {
-    Key::new().tenant(tenant).event(event).bytes(&n.to_be_bytes()).0
+    Key::new().event(event).tenant(tenant).bytes(&n.to_be_bytes()).0
 }
 
 /// A fresh delivery.
@@ -381,8 +424,7 @@ pub(crate) fn parse_job(key: &[u8]) -> Option<DeliveryKey> {
 
 /// The event that a row's key names.
 pub(crate) fn parse_event(key: &[u8]) -> Option<(TenantId, EventId)> {
-    let mut reader = Reader::new(key);
-    Some((reader.tenant()?, reader.event()?))
+    Layout::ByEvent.split(key).map(|named| (named.tenant, named.event))
 }
 
 #[cfg(test)]
@@ -412,6 +454,13 @@ mod tests {
             let row = fresh(&key.tenant, key.endpoint, key.event);
             prop_assert_eq!(parse_fresh(&row), Some(key.clone()));
             let named = Some((key.tenant.clone(), key.event));
+            for layout in [Layout::ByTenant, Layout::ByEvent] {
+                let name = layout.event(&key.tenant, key.event);
+                let line = [&name[..], &[1, 2, 3]].concat();
+                let read = layout.split(&line).unwrap();
+                prop_assert_eq!((read.name, read.rest), (&name[..], 3));
+                prop_assert_eq!(&Some((read.tenant, read.event)), &named);
+            }
             prop_assert_eq!(&parse_event(&event(&key.tenant, key.event)), &named);
             prop_assert_eq!(&parse_mark(&mark(7, &key.tenant, key.event)), &named);
         }
@@ -459,7 +508,8 @@ mod tests {
         #[test]
         fn foreign_keys_are_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..90)) {
             let _read = (parse_timer(&bytes), parse_fresh(&bytes), parse_mark(&bytes));
-            let _read = parse_indexed(&bytes);
+            let _read = (parse_indexed(&bytes), parse_event(&bytes));
+            let _read = Layout::ByTenant.split(&bytes).map(|named| named.rest);
         }
 
         /// For all tenants of which one id begins with the other's: their keys stay apart.
@@ -469,7 +519,10 @@ mod tests {
             let other = TenantId::try_new(&longer).unwrap();
             prop_assume!(one != other);
             let id = EventId::from_u128(id);
-            prop_assert!(!event(&other, id).starts_with(&tenant_prefix(&one)));
+            prop_assert!(!mark(b'A', &other, id).starts_with(&mark_prefix(b'A', &one)));
+            for layout in [Layout::ByTenant, Layout::ByEvent] {
+                prop_assert!(!layout.event(&other, id).starts_with(&layout.event(&one, id)));
+            }
         }
     }
 }

@@ -183,7 +183,7 @@ fn open_locked(
     sink: Arc<dyn ArrivalSink>,
     observer: Arc<dyn Observer>,
 ) -> Result<Opened, OpenError> {
-    directory.check_format()?;
+    check_format(&directory)?;
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Unusable { path, source }
@@ -222,6 +222,25 @@ fn open_locked(
     let recovery =
         CacheRecovery { ledger: recovery, cloned_from: identity.cloned_from, quarantined: None };
     Ok(Opened { shared, writer, witness, space, recovery, store_id: identity.store })
+}
+
+/// Sees whether this version can read the directory. One of the older format that never had an event
+/// differs by nothing but its number.
+fn check_format(directory: &Directory) -> Result<(), OpenError> {
+    match directory.check_format() {
+        Err(OpenError::OlderFormat { .. }) if never_had_events(directory) => {
+            let path = directory.path().to_owned();
+            directory.finish().map_err(|source| OpenError::Unusable { path, source })
+        }
+        checked => checked,
+    }
+}
+
+/// Whether the witness says that no event was ever accepted here.
+fn never_had_events(directory: &Directory) -> bool {
+    let slots = Witness::slots(&directory.witness()).ok();
+    let proof = slots.and_then(|slots| Witness::newest(&slots));
+    proof.is_some_and(|proof| proof.accepted == 0)
 }
 
 /// Tables that the store keeps open at once, where the process may have so many descriptors (none:

@@ -29,6 +29,7 @@ use lsm_tree::Slice;
 use crate::codec::{self, CommitRow};
 use crate::damage::{Damage, Kind};
 use crate::journal;
+use crate::keys::Layout;
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, Table};
 use manifest::{Runs, TableFile};
 use merge::Rows;
@@ -173,9 +174,20 @@ pub(crate) struct RawStore {
     files: usize,
     /// The commits that the journals have, in order, each once.
     commits: Vec<u64>,
+    layout: Layout,
 }
 
 impl RawStore {
+    /// The same store, whose events are named in this way.
+    pub(crate) fn named_by(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// How its events are named.
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Reads what the store in `store` consists of; tells of what is damaged in that.
     pub(crate) fn open(store: &Path, told: &Told<'_>) -> io::Result<Self> {
         let keyspaces = store.join("keyspaces");
@@ -217,7 +229,7 @@ impl RawStore {
         taken?;
         commits.sort_unstable();
         commits.dedup();
-        Ok(Self { runs, unread, recent, files, commits })
+        Ok(Self { runs, unread, recent, files, commits, layout: Layout::default() })
     }
 
     /// The rows of a table, in order, each as its newest write left it.

@@ -60,7 +60,7 @@ pub(crate) enum Table {
     Fresh,
     /// Waiting retries, by due time.
     Timers,
-    /// Events that wait for a retry, are dead or purged, by tenant.
+    /// All events by tenant; and again those that wait for a retry, are dead, or purged.
     Marks,
     /// Idempotency claims.
     Claims,
@@ -118,9 +118,10 @@ impl Table {
             | Self::Fresh
             | Self::Timers
             | Self::Expiry
+            | Self::Marks
             | Self::Jobs
             | Self::JobIndex => true,
-            Self::Marks | Self::Claims | Self::Tenants | Self::Meta => false,
+            Self::Claims | Self::Tenants | Self::Meta => false,
         }
     }
 }

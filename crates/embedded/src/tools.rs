@@ -86,7 +86,9 @@ impl ToolError {
 /// Reads what a directory's store consists of.
 fn read_store(directory: &Directory, told: &Told<'_>) -> Result<RawStore, ToolError> {
     let store = directory.store();
-    RawStore::open(&store, told).map_err(|source| ToolError::Unreadable { path: store, source })
+    let opened = RawStore::open(&store, told);
+    let opened = opened.map_err(|source| ToolError::Unreadable { path: store, source })?;
+    Ok(opened.named_by(directory.layout()))
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ToolError {

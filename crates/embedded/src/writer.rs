@@ -21,9 +21,10 @@ mod expiring;
 mod jobs;
 mod settling;
 mod tenants;
+mod young;
 
 pub(crate) use jobs::{index_key, index_value};
-pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED, mark_of};
+pub(crate) use settling::{MARK_ANY, MARK_DEAD, MARK_FAILED, MARK_PURGED, mark_of};
 
 use std::io;
 use std::ops::Bound;
@@ -40,6 +41,7 @@ use posthaste_ports::{
     TenantChange, TenantRecord,
 };
 use tokio::sync::{mpsc, oneshot};
+use young::Young;
 
 use crate::batch::Batch;
 use crate::codec::{self, CommitRow, IdentityRow};
@@ -106,6 +108,7 @@ pub(crate) struct Writer {
     crowded: bool,
     begun_us: u64,
     journal: ActiveJournal,
+    young: Young,
 }
 
 impl Writer {
@@ -125,6 +128,7 @@ impl Writer {
             crowded: false,
             begun_us: 0,
             journal,
+            young: Young::default(),
         })
     }
 

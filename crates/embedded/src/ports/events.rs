@@ -1,7 +1,7 @@
 //! Events as tenants see them.
 //!
-//! Lists merge what each status is found by: fresh rows and due retries for PENDING, marks for
-//! FAILED, DLQ and PURGED, all rows otherwise. All of one page is read from one view.
+//! Lists merge what each status is found by: fresh rows and due retries for PENDING, marks
+//! otherwise, those of every event for DELIVERED. All of one page is read from one view.
 
 use std::cmp::Reverse;
 
@@ -20,7 +20,7 @@ use crate::shared::Shared;
 use crate::tables::{
     ReadError, Table, View, decoded, foreign_key, key_of, pair_of, unless_damaged,
 };
-use crate::writer::{MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
+use crate::writer::{MARK_ANY, MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
 
 #[async_trait]
 impl EventStore for Ledger {
@@ -100,7 +100,7 @@ fn page(shared: &Shared, tenant: &TenantId, query: &ListQuery) -> Result<EventPa
     let open = query.before.is_none();
     let scan = Scan { shared, view: &view, tenant, before, open };
     let mut events = match query.status {
-        None | Some(EventStatus::Delivered) => scan.rows(query)?,
+        None | Some(EventStatus::Delivered) => scan.marked(MARK_ANY, query)?,
         Some(EventStatus::Pending) => scan.pending(query)?,
         Some(EventStatus::Failed) => scan.marked(MARK_FAILED, query)?,
         Some(EventStatus::Dlq) => scan.marked(MARK_DEAD, query)?,
@@ -138,16 +138,6 @@ impl Scan<'_> {
         collect(query, self.newest(table, prefix), |guard| {
             let id = id_of(table, prefix, &key_of(table, guard)?)?;
             let row = self.view.event_unless_damaged(self.tenant, id, self.shared)?;
-            Ok(row.map(|row| (id, row)))
-        })
-    }
-
-    fn rows(&self, query: &ListQuery) -> Found {
-        let (table, prefix) = (Table::Rows, keys::tenant_prefix(self.tenant));
-        collect(query, self.newest(table, &prefix), |guard| {
-            let (key, bytes) = pair_of(table, guard)?;
-            let id = id_of(table, &prefix, &key)?;
-            let row = unless_damaged(decoded(table, &bytes), id, self.shared)?;
             Ok(row.map(|row| (id, row)))
         })
     }

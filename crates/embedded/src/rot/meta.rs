@@ -207,12 +207,19 @@ fn others_lost(template: &Template, lacking: &[Table]) -> Vec<String> {
 fn what_nothing_names_any_more_is_named_by_its_files() {
     let template = runtime().block_on(Template::make());
     let (rows, payloads) = (Table::Rows, Table::Payloads);
-    for lacking in [&[rows, payloads][..], &[rows, Table::Fresh], &[payloads, Table::Fresh]] {
+    let (marks, fresh) = (Table::Marks, Table::Fresh);
+    let enough = [
+        &[rows, payloads, fresh][..],
+        &[rows, payloads, marks],
+        &[rows, fresh, marks],
+        &[payloads, fresh, marks],
+    ];
+    for lacking in enough {
         assert_eq!(others_lost(&template, lacking), Vec::<String>::new(), "{lacking:?}");
     }
-    for index in [Table::Fresh, Table::Timers, Table::Expiry] {
-        let lost = others_lost(&template, &[rows, payloads, index]);
-        for table in [rows, payloads, index] {
+    for index in [fresh, Table::Timers, Table::Expiry] {
+        let lost = others_lost(&template, &[rows, payloads, marks, index]);
+        for table in [rows, payloads, marks, index] {
             let place = format!("ledger/keyspaces/{}/tables/", keyspace_of(table));
             assert!(lost.iter().any(|name| name.starts_with(&place)), "{place}: {lost:?}");
         }

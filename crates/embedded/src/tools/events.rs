@@ -8,14 +8,12 @@ use posthaste_domain::{EventId, TenantId};
 
 use crate::codec::{self, CodecError, EventRow, LogRow};
 use crate::damage::Kind;
-use crate::keys;
+use crate::keys::{self, Layout, Named};
 use crate::raw::merge::Rows;
 use crate::raw::{RawStore, Told};
 use crate::tables::{TIDE_KEY, Table};
 
-const EVENT_LEN: usize = 16;
 const LINE_LEN: usize = 4;
-const ENDPOINT_LEN: usize = 2;
 
 /// A part of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl<T> Part<T> {
 
 /// All that there is of an event.
 pub(crate) struct Gathered {
-    /// The key of its row.
+    /// The key of its row, as this version names it.
     pub(crate) name: Vec<u8>,
     pub(crate) tenant: TenantId,
     pub(crate) event: EventId,
@@ -65,6 +63,7 @@ pub(crate) struct Events<'a, 't> {
     payloads: Peekable<Rows<'a, 't>>,
     log: Peekable<Rows<'a, 't>>,
     told: &'a Told<'t>,
+    layout: Layout,
     /// Payloads of jobs, which stand among those of events.
     pub(crate) of_jobs: u64,
 }
@@ -73,19 +72,16 @@ impl<'a, 't> Events<'a, 't> {
     pub(crate) fn new(store: &'a RawStore, told: &'a Told<'t>) -> Self {
         let rows = |table| store.rows(table, told).peekable();
         let (payloads, log) = (rows(Table::Payloads), rows(Table::Log));
-        Self { rows: rows(Table::Rows), payloads, log, told, of_jobs: 0 }
+        Self { rows: rows(Table::Rows), payloads, log, told, layout: store.layout(), of_jobs: 0 }
     }
 
     /// Steps over what no event has.
     fn skip_others(&mut self) {
         let told = self.told;
-        skip(&mut self.rows, Table::Rows, told, |rest| rest == 0);
-        let of_jobs = &mut self.of_jobs;
-        skip(&mut self.payloads, Table::Payloads, told, |rest| {
-            *of_jobs += u64::from(rest == ENDPOINT_LEN);
-            rest == 0
-        });
-        skip(&mut self.log, Table::Log, told, |rest| rest == LINE_LEN);
+        let layout = self.layout;
+        skip(&mut self.rows, (Table::Rows, layout), told, 0);
+        self.of_jobs += skip(&mut self.payloads, (Table::Payloads, layout), told, 0);
+        skip(&mut self.log, (Table::Log, layout), told, LINE_LEN);
     }
 }
 
@@ -95,19 +91,19 @@ impl Iterator for Events<'_, '_> {
     fn next(&mut self) -> Option<Gathered> {
         self.skip_others();
         let peeked = [self.rows.peek(), self.payloads.peek(), self.log.peek()];
-        let named = peeked.into_iter().flatten().filter_map(|(key, _)| split(key));
-        let name = named.map(|(name, _)| name).min()?.to_vec();
-        let (tenant, event) = keys::parse_event(&name)?;
+        let named = peeked.into_iter().flatten().filter_map(|(key, _)| self.layout.split(key));
+        let Named { name, tenant, event, .. } = named.min_by_key(|named| named.name)?;
+        let on_disk = name.to_vec();
         let label = label(&tenant, event);
         let mut gathered = Gathered {
+            name: keys::event(&tenant, event),
             tenant,
             event,
             row: Part::Missing,
             payload: Part::Missing,
             log: BTreeMap::new(),
-            name,
         };
-        let name = &gathered.name;
+        let name = &on_disk;
         if let Some((_, bytes)) = self.rows.next_if(|(key, _)| **key == **name) {
             let row = codec::decode::<EventRow>(&bytes);
             gathered.row = part(row, self.told, Table::Rows, &label);
@@ -147,29 +143,27 @@ pub(crate) fn part<T>(
     }
 }
 
-/// The name of the event in a key that begins with one, and how much follows.
-fn split(key: &[u8]) -> Option<(&[u8], usize)> {
-    let end = key.iter().position(|byte| *byte == 0)? + 1 + EVENT_LEN;
-    keys::parse_event(key)?;
-    Some((&key[..end], key.len() - end))
-}
-
-/// Steps over rows that are no event's, and tells of those that nobody wrote.
+/// Steps over rows that are no event's, behind whose name are `rest` bytes, and tells of those that
+/// nobody wrote. Gives how many were payloads of jobs.
 fn skip(
     rows: &mut Peekable<Rows<'_, '_>>,
-    table: Table,
+    (table, layout): (Table, Layout),
     told: &Told<'_>,
-    mut is_events: impl FnMut(usize) -> bool,
-) {
+    rest: usize,
+) -> u64 {
+    let mut of_jobs = 0;
     while let Some((key, _)) = rows.peek() {
-        match split(key) {
-            Some((_, rest)) if is_events(rest) => return,
-            Some((_, ENDPOINT_LEN)) if table == Table::Payloads => {}
-            _ if **key == *TIDE_KEY => {}
-            _ => foreign(told, table, key),
+        if layout.split(key).is_some_and(|named| named.rest == rest) {
+            break;
+        }
+        if table == Table::Payloads && keys::parse_job(key).is_some() {
+            of_jobs += 1;
+        } else if **key != *TIDE_KEY {
+            foreign(told, table, key);
         }
         rows.next();
     }
+    of_jobs
 }
 
 /// Tells of a key that is not of our making.

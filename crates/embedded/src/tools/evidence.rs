@@ -62,8 +62,9 @@ impl Evidence {
             let mut reader = Reader::new(&key);
             let (ends, kind) = (reader.time(), reader.byte());
             if let (Some(ends), Some(keys::EXPIRES_EVENT)) = (ends, kind) {
-                let found = evidence.0.entry(reader.rest().to_vec()).or_default();
-                found.ends = Some(ends.as_millis());
+                let Some(named) = store.layout().split(reader.rest()) else { continue };
+                let name = keys::event(&named.tenant, named.event);
+                evidence.0.entry(name).or_default().ends = Some(ends.as_millis());
             }
         }
         evidence

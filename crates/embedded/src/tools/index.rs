@@ -9,10 +9,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::events::{Events, foreign, label};
 use crate::codec::{self, ClaimRow, EventRow, FreshRow, Standing, TimerRow};
 use crate::damage::Kind;
-use crate::keys;
+use crate::keys::{self, Layout};
 use crate::raw::{RawStore, Told};
 use crate::tables::{TIDE_KEY, Table};
-use crate::writer::mark_of;
+use crate::writer::{MARK_ANY, mark_of};
 
 /// The tables that only find what stands elsewhere.
 pub(crate) const INDEXES: [Table; 4] = [Table::Fresh, Table::Timers, Table::Marks, Table::Expiry];
@@ -27,15 +27,19 @@ pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
 }
 
-/// The entries of an event's row; `shard_key` is its tenant's.
+/// The entries of an event's row in a directory of this layout; `shard_key` is its tenant's.
 pub(crate) fn entries(
     (tenant, event): (&TenantId, EventId),
     row: &EventRow,
     shard_key: u32,
+    layout: Layout,
 ) -> Vec<Entry> {
     let key = DeliveryKey { tenant: tenant.clone(), event, endpoint: EndpointId::DEFAULT };
     let bare = |table, key| Entry { table, key, value: Vec::new() };
     let mut entries = Vec::new();
+    if layout == Layout::ByEvent {
+        entries.push(bare(Table::Marks, keys::mark(MARK_ANY, tenant, event)));
+    }
     match row.standing {
         Standing::Fresh => {
             let fresh = FreshRow { round: row.round, interrupted: row.interrupted };
@@ -54,7 +58,7 @@ pub(crate) fn entries(
         entries.push(bare(Table::Marks, keys::mark(mark, tenant, event)));
     }
     if let Some(ends) = row.standing.ends() {
-        let name = keys::event(tenant, event);
+        let name = layout.event(tenant, event);
         entries.push(bare(Table::Expiry, keys::expiry(ends, keys::EXPIRES_EVENT, &name)));
     }
     entries
@@ -88,7 +92,7 @@ impl Expected {
                     Some(_) => "it says something else than the row",
                     None => "there is no row that it belongs to",
                 };
-                match name_of(table, &key) {
+                match name_of(table, &key, store.layout()) {
                     Some(name) => told.row(Kind::Reference, table, name, what),
                     None => foreign(told, table, &key),
                 }
@@ -117,7 +121,7 @@ impl Expected {
         for gathered in Events::new(store, &untold) {
             let Some(row) = gathered.row.whole() else { continue };
             let named = (&gathered.tenant, gathered.event);
-            for entry in entries(named, row, shard_key(&gathered.tenant)) {
+            for entry in entries(named, row, shard_key(&gathered.tenant), store.layout()) {
                 if missing(&entry) {
                     told.row(Kind::Reference, entry.table, gathered.label(), what);
                 }
@@ -143,7 +147,7 @@ pub(crate) fn claim_label(key: &[u8]) -> String {
 }
 
 /// How people name what an entry belongs to.
-fn name_of(table: Table, key: &Slice) -> Option<String> {
+fn name_of(table: Table, key: &Slice, layout: Layout) -> Option<String> {
     let of = |key: DeliveryKey| label(&key.tenant, key.event);
     match table {
         Table::Fresh => keys::parse_fresh(key).map(of),
@@ -155,7 +159,7 @@ fn name_of(table: Table, key: &Slice) -> Option<String> {
             reader.time()?;
             match reader.byte()? {
                 keys::EXPIRES_CLAIM => Some(claim_label(reader.rest())),
-                _ => keys::parse_event(reader.rest()).map(|(tenant, event)| label(&tenant, event)),
+                _ => layout.split(reader.rest()).map(|named| label(&named.tenant, named.event)),
             }
         }
     }

@@ -3,8 +3,10 @@
 //! ```text
 //! source (locked, read only) ─► verify ─► whole events, tenants, claims, jobs ─► new directory,
 //!                                         what finds them is made anew         FORMAT: unfinished
-//!                                                          verify the new one ─► FORMAT: 1
+//!                                                          verify the new one ─► FORMAT: 2
 //! ```
+//!
+//! It is also how a directory of format 1 becomes one of this format.
 //!
 //! Refuses to write into the source, and to write where something is already. Cut off at any point,
 //! it leaves the source as it was, and a new directory that no version starts with.
@@ -32,7 +34,7 @@ use super::{ToolError, jobs, others, unreadable};
 use crate::codec::{self, ClaimRow, CommitRow, IdentityRow, JobRow};
 use crate::damage::Damage;
 use crate::directory::{Directory, sync_directory};
-use crate::keys;
+use crate::keys::{self, Layout};
 use crate::raw::{RawStore, Told};
 use crate::settings::Settings;
 use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, Table, Tables};
@@ -284,7 +286,7 @@ impl Repair<'_, '_> {
             }
             let named = (&gathered.tenant, gathered.event);
             let shard_key = registry.shard_key(&gathered.tenant);
-            for entry in entries(named, &row, shard_key) {
+            for entry in entries(named, &row, shard_key, Layout::ByEvent) {
                 self.output.put_entry(entry)?;
             }
             self.output.put(Table::Rows, &gathered.name, codec::encode(&row))?;

@@ -232,7 +232,8 @@ fn events(
         };
         if let Some(row) = gathered.row.whole() {
             let named = (&gathered.tenant, gathered.event);
-            for entry in entries(named, row, registry.shard_key(&gathered.tenant)) {
+            let shard_key = registry.shard_key(&gathered.tenant);
+            for entry in entries(named, row, shard_key, store.layout()) {
                 expected.expect(&entry);
             }
             if gathered.payload == Part::Missing {

@@ -10,6 +10,8 @@ use crate::keys;
 use crate::register::CutOff;
 use crate::tables::{ReadError, Table};
 
+/// Every event, as long as there is a row of it: the others stand beside it.
+pub(crate) const MARK_ANY: u8 = b'A';
 /// An event that waits for a retry.
 pub(crate) const MARK_FAILED: u8 = b'F';
 /// A dead event.
@@ -66,8 +68,11 @@ impl Writer {
     ) -> Result<Settled, ReadError> {
         let Settlement { key, round, attempts, owed_as, interrupted, at, attempt, resolution } =
             settlement;
-        let name = keys::event(&key.tenant, key.event);
-        let row: Option<EventRow> = batch.row(Table::Rows, &name)?;
+        let row = if self.young.take(key.event, &key.tenant) {
+            Some(EventRow::accepted())
+        } else {
+            batch.row(Table::Rows, &keys::event(&key.tenant, key.event))?
+        };
         let made = u32::from(attempt.is_some());
         let follows = |row: &EventRow| {
             key.endpoint == EndpointId::DEFAULT

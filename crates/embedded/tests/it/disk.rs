@@ -44,7 +44,7 @@ fn what_is_no_directory_of_ours_is_refused_by_name() {
     fs::create_dir(home.data()).unwrap();
     fs::write(home.data().join("FORMAT"), "999\n").unwrap();
     let error = refused(home.settings());
-    assert!(matches!(error, OpenError::NewerFormat { found: 999, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 999, known: 2, .. }), "{error}");
     fs::write(home.data().join("FORMAT"), "a poem").unwrap();
     let error = refused(home.settings());
     assert!(matches!(error, OpenError::UnknownFormat { .. }), "{error}");

@@ -190,8 +190,8 @@ async fn a_torn_tail_is_cut() {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let payload = noise(7, 100_000);
     let large = bytes.windows(64).position(|window| window == &payload[..64]).expect("the payload");
-    // Four items: payload, row, fresh delivery, commit record.
-    let start = [1, 4, 0, 0, 0];
+    // Five items: payload, row, mark, fresh delivery, commit record.
+    let start = [1, 5, 0, 0, 0];
     let batch = bytes[..large].windows(5).rposition(|w| w == start).expect("its start");
     let torn = bytes[batch..used].to_vec();
     bytes.splice(used..used, torn);
