@@ -100,8 +100,8 @@ impl Directory {
     /// How events are named in it.
     pub(crate) fn layout(&self) -> Layout {
         match check_format(&self.path) {
-            Err(OpenError::OlderFormat { .. }) => Layout::ByTenant,
-            _ => Layout::ByEvent,
+            Err(OpenError::OlderFormat { .. }) => Layout::One,
+            _ => Layout::Two,
         }
     }
 

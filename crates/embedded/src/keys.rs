@@ -3,9 +3,9 @@
 //! ```text
 //! rows, payloads   event 16 | tenant 0
 //! log              event 16 | tenant 0 | n 4
-//! fresh            tenant 0 | endpoint 2 | event 16
+//! fresh            place 3 | tenant 0 | endpoint 2 | event 16
 //! timers           due 8 | tenant 0 | event 16 | endpoint 2
-//! marks            mark 1 | tenant 0 | event 16
+//! marks            mark 1 | place 3 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
 //! expiry           ends 8 | kind 1 | event 16 | tenant 0, or tenant 0 | key hash 32
 //! jobs             tenant 0 | event 16 | endpoint 2, as are their payloads
@@ -15,21 +15,25 @@
 //! ```
 //!
 //! Numbers are big-endian. A tenant id has only `a-z`, `0-9` and `-`, all above 0, so that a 0
-//! behind it ends it: keys of one tenant stand together where they begin with it, and tenants stand
-//! in the order of their ids. Fixed-width ids would take 50 bytes a key where 5 to 20 do.
+//! behind it ends it: keys of one tenant stand together where they begin with it. Fixed-width ids
+//! would take 50 bytes a key where 5 to 20 do.
 //!
 //! What an event has stands in the order in which events were made, whosever they are (ADR 0017):
 //! what is new goes to one place, so a memtable is written at its warm end, and tables on disk do
-//! not overlap, so that merges move them as they are. In a directory of format 1 the tenant stands
-//! first: see [`Layout`].
+//! not overlap, so that merges move them as they are. Where a tenant's must stand together, a hash
+//! of its name is before it. In a directory of format 1 the tenant stands first: see [`Layout`].
+
+mod layout;
 
 use std::ops::Range;
 
 use posthaste_domain::{
     DeliveryKey, EndpointId, EventId, KeyHash, TenantId, TimerPosition, Timestamp,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Place;
+pub(crate) use layout::{Layout, Named};
 
 /// Ends a tenant id within a key.
 const END: u8 = 0;
@@ -74,6 +78,11 @@ impl Key {
         self
     }
 
+    /// A tenant behind its [`place_of`].
+    fn placed(self, tenant: &TenantId) -> Self {
+        self.bytes(&place_of(tenant)).tenant(tenant)
+    }
+
     fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
@@ -100,47 +109,12 @@ impl Key {
     }
 }
 
-/// How an event's rows are named, by the directory's format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// Format 1: by tenant. Only the tools read it, and nobody writes it.
-    ByTenant,
-    /// Since format 2: as events were made.
-    #[default]
-    ByEvent,
-}
-
-/// The beginning of a key that names an event: the name itself, whose it is, and how many bytes
-/// follow it.
-pub(crate) struct Named<'a> {
-    pub(crate) name: &'a [u8],
-    pub(crate) tenant: TenantId,
-    pub(crate) event: EventId,
-    pub(crate) rest: usize,
-}
-
-impl Layout {
-    /// An event's row or payload.
-    pub(crate) fn event(self, tenant: &TenantId, id: EventId) -> Vec<u8> {
-        match self {
-            Self::ByTenant => Key::new().tenant(tenant).event(id).0,
-            Self::ByEvent => event(tenant, id),
-        }
-    }
-
-    /// The event that a key begins with.
-    pub(crate) fn split(self, key: &[u8]) -> Option<Named<'_>> {
-        let mut reader = Reader::new(key);
-        let (tenant, event) = match self {
-            Self::ByTenant => (reader.tenant()?, reader.event()?),
-            Self::ByEvent => {
-                let event = reader.event()?;
-                (reader.tenant()?, event)
-            }
-        };
-        let rest = reader.rest().len();
-        Some(Named { name: &key[..key.len() - rest], tenant, event, rest })
-    }
+/// Where a tenant stands in the keyspaces of which each event has a row somewhere in the middle: by
+/// chance, so that the four bytes of a key that the store keeps beside its pointer tell tenants
+/// apart whose names begin alike. Never to be changed: it is on disks.
+fn place_of(tenant: &TenantId) -> [u8; 3] {
+    let [a, b, c, ..] = xxh3_64(tenant.as_str().as_bytes()).to_be_bytes();
+    [a, b, c]
 }
 
 /// An event's row or payload.
@@ -155,12 +129,12 @@ pub(crate) fn log(tenant: &TenantId, event: EventId, n: u32) -> Vec<u8> {
 
 /// A fresh delivery.
 pub(crate) fn fresh(tenant: &TenantId, endpoint: EndpointId, event: EventId) -> Vec<u8> {
-    Key::new().tenant(tenant).endpoint(endpoint).event(event).0
+    Key::new().placed(tenant).endpoint(endpoint).event(event).0
 }
 
 /// An endpoint's fresh deliveries.
 pub(crate) fn fresh_prefix(tenant: &TenantId, endpoint: EndpointId) -> Vec<u8> {
-    Key::new().tenant(tenant).endpoint(endpoint).0
+    Key::new().placed(tenant).endpoint(endpoint).0
 }
 
 /// A waiting retry.
@@ -183,12 +157,12 @@ pub(crate) fn time(time: Timestamp) -> [u8; 8] {
 
 /// An event's mark: it stands where the event is neither fresh nor delivered.
 pub(crate) fn mark(mark: u8, tenant: &TenantId, event: EventId) -> Vec<u8> {
-    Key::new().byte(mark).tenant(tenant).event(event).0
+    Key::new().byte(mark).placed(tenant).event(event).0
 }
 
 /// A tenant's marks of one kind.
 pub(crate) fn mark_prefix(mark: u8, tenant: &TenantId) -> Vec<u8> {
-    Key::new().byte(mark).tenant(tenant).0
+    Key::new().byte(mark).placed(tenant).0
 }
 
 /// An idempotency claim.
@@ -300,6 +274,12 @@ impl<'a> Reader<'a> {
         TenantId::try_new(text).ok()
     }
 
+    /// A tenant behind its [`place_of`].
+    fn placed(&mut self) -> Option<TenantId> {
+        let place = self.array()?;
+        self.tenant().filter(|tenant| place_of(tenant) == place)
+    }
+
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -372,16 +352,12 @@ pub(crate) fn parse_indexed(entry: &[u8]) -> Option<DeliveryKey> {
 
 /// The delivery that a fresh row's key names.
 pub(crate) fn parse_fresh(key: &[u8]) -> Option<DeliveryKey> {
-    let mut reader = Reader::new(key);
-    let (tenant, endpoint, event) = (reader.tenant()?, reader.endpoint()?, reader.event()?);
-    Some(DeliveryKey { tenant, event, endpoint })
+    Layout::Two.parse_fresh(key)
 }
 
 /// The event that a mark's key names.
 pub(crate) fn parse_mark(key: &[u8]) -> Option<(TenantId, EventId)> {
-    let mut reader = Reader::new(key);
-    reader.byte()?;
-    Some((reader.tenant()?, reader.event()?))
+    Layout::Two.parse_mark(key)
 }
 
 /// What a row of the tenants' table is.
@@ -424,7 +400,7 @@ pub(crate) fn parse_job(key: &[u8]) -> Option<DeliveryKey> {
 
 /// The event that a row's key names.
 pub(crate) fn parse_event(key: &[u8]) -> Option<(TenantId, EventId)> {
-    Layout::ByEvent.split(key).map(|named| (named.tenant, named.event))
+    Layout::Two.split(key).map(|named| (named.tenant, named.event))
 }
 
 #[cfg(test)]
@@ -451,10 +427,12 @@ mod tests {
         fn keys_are_what_they_were_made_of(key in deliveries(), due: u64) {
             let due = Timestamp::from_millis(due);
             prop_assert_eq!(parse_timer(&timer(due, &key)), Some((due, key.clone())));
-            let row = fresh(&key.tenant, key.endpoint, key.event);
-            prop_assert_eq!(parse_fresh(&row), Some(key.clone()));
             let named = Some((key.tenant.clone(), key.event));
-            for layout in [Layout::ByTenant, Layout::ByEvent] {
+            for layout in [Layout::One, Layout::Two] {
+                let row = layout.fresh(&key.tenant, key.endpoint, key.event);
+                prop_assert_eq!(layout.parse_fresh(&row), Some(key.clone()));
+                let row = layout.mark(7, &key.tenant, key.event);
+                prop_assert_eq!(&layout.parse_mark(&row), &named);
                 let name = layout.event(&key.tenant, key.event);
                 let line = [&name[..], &[1, 2, 3]].concat();
                 let read = layout.split(&line).unwrap();
@@ -462,7 +440,6 @@ mod tests {
                 prop_assert_eq!(&Some((read.tenant, read.event)), &named);
             }
             prop_assert_eq!(&parse_event(&event(&key.tenant, key.event)), &named);
-            prop_assert_eq!(&parse_mark(&mark(7, &key.tenant, key.event)), &named);
         }
 
         /// For all jobs: index entries say what they were made of, and positions stand between
@@ -509,7 +486,8 @@ mod tests {
         fn foreign_keys_are_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..90)) {
             let _read = (parse_timer(&bytes), parse_fresh(&bytes), parse_mark(&bytes));
             let _read = (parse_indexed(&bytes), parse_event(&bytes));
-            let _read = Layout::ByTenant.split(&bytes).map(|named| named.rest);
+            let _read = Layout::One.split(&bytes).map(|named| named.rest);
+            let _read = (Layout::One.parse_fresh(&bytes), Layout::One.parse_mark(&bytes));
         }
 
         /// For all tenants of which one id begins with the other's: their keys stay apart.
@@ -520,7 +498,7 @@ mod tests {
             prop_assume!(one != other);
             let id = EventId::from_u128(id);
             prop_assert!(!mark(b'A', &other, id).starts_with(&mark_prefix(b'A', &one)));
-            for layout in [Layout::ByTenant, Layout::ByEvent] {
+            for layout in [Layout::One, Layout::Two] {
                 prop_assert!(!layout.event(&other, id).starts_with(&layout.event(&one, id)));
             }
         }

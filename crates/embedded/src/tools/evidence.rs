@@ -35,8 +35,9 @@ impl Evidence {
     pub(crate) fn read(store: &RawStore) -> Self {
         let untold = Told::nobody();
         let mut evidence = Self::default();
+        let layout = store.layout();
         for (key, value) in store.rows(Table::Fresh, &untold) {
-            if let (Some(key), Ok(row)) = (keys::parse_fresh(&key), codec::decode(&value)) {
+            if let (Some(key), Ok(row)) = (layout.parse_fresh(&key), codec::decode(&value)) {
                 evidence.of(&key).fresh = Some(row);
             }
         }
@@ -50,7 +51,7 @@ impl Evidence {
             }
         }
         for (key, _) in store.rows(Table::Marks, &untold) {
-            let Some((tenant, event)) = keys::parse_mark(&key) else { continue };
+            let Some((tenant, event)) = layout.parse_mark(&key) else { continue };
             let found = evidence.0.entry(keys::event(&tenant, event)).or_default();
             match key.first() {
                 Some(&MARK_DEAD) => found.is_dead = true,
@@ -62,7 +63,7 @@ impl Evidence {
             let mut reader = Reader::new(&key);
             let (ends, kind) = (reader.time(), reader.byte());
             if let (Some(ends), Some(keys::EXPIRES_EVENT)) = (ends, kind) {
-                let Some(named) = store.layout().split(reader.rest()) else { continue };
+                let Some(named) = layout.split(reader.rest()) else { continue };
                 let name = keys::event(&named.tenant, named.event);
                 evidence.0.entry(name).or_default().ends = Some(ends.as_millis());
             }

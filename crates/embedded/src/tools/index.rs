@@ -37,13 +37,13 @@ pub(crate) fn entries(
     let key = DeliveryKey { tenant: tenant.clone(), event, endpoint: EndpointId::DEFAULT };
     let bare = |table, key| Entry { table, key, value: Vec::new() };
     let mut entries = Vec::new();
-    if layout == Layout::ByEvent {
-        entries.push(bare(Table::Marks, keys::mark(MARK_ANY, tenant, event)));
+    if layout.marks_every_event() {
+        entries.push(bare(Table::Marks, layout.mark(MARK_ANY, tenant, event)));
     }
     match row.standing {
         Standing::Fresh => {
             let fresh = FreshRow { round: row.round, interrupted: row.interrupted };
-            let key = keys::fresh(tenant, key.endpoint, event);
+            let key = layout.fresh(tenant, key.endpoint, event);
             entries.push(Entry { table: Table::Fresh, key, value: codec::encode(&fresh) });
         }
         Standing::Timer { due } => {
@@ -55,7 +55,7 @@ pub(crate) fn entries(
         Standing::Delivered { .. } | Standing::Dead { .. } | Standing::Purged { .. } => {}
     }
     if let Some(mark) = mark_of(row.standing) {
-        entries.push(bare(Table::Marks, keys::mark(mark, tenant, event)));
+        entries.push(bare(Table::Marks, layout.mark(mark, tenant, event)));
     }
     if let Some(ends) = row.standing.ends() {
         let name = layout.event(tenant, event);
@@ -150,10 +150,10 @@ pub(crate) fn claim_label(key: &[u8]) -> String {
 fn name_of(table: Table, key: &Slice, layout: Layout) -> Option<String> {
     let of = |key: DeliveryKey| label(&key.tenant, key.event);
     match table {
-        Table::Fresh => keys::parse_fresh(key).map(of),
+        Table::Fresh => layout.parse_fresh(key).map(of),
         Table::Timers => keys::parse_timer(key).map(|(_, key)| of(key)),
         Table::JobIndex => keys::parse_indexed(key).map(of),
-        Table::Marks => keys::parse_mark(key).map(|(tenant, event)| label(&tenant, event)),
+        Table::Marks => layout.parse_mark(key).map(|(tenant, event)| label(&tenant, event)),
         _ => {
             let mut reader = keys::Reader::new(key);
             reader.time()?;

@@ -14,7 +14,7 @@ use super::index::claim_label;
 use super::jobs;
 use super::registry::Registry;
 use crate::codec::{self, ClaimRow};
-use crate::keys::{self, Layout, Reader};
+use crate::keys::{self, Reader};
 use crate::raw::{RawStore, Told};
 use crate::tables::{TIDE_KEY, Table};
 
@@ -61,7 +61,7 @@ fn unnamed_events(store: &RawStore, lose: &mut dyn FnMut(String, String)) {
     let [rows, payloads] = OF_EVENTS.map(|table| store.unread(table).collect::<Vec<_>>());
     let entries: Vec<_> = OF_ENTRIES.into_iter().flat_map(|table| store.unread(table)).collect();
     let mut all = vec![rows, payloads, entries];
-    if store.layout() == Layout::ByEvent {
+    if store.layout().marks_every_event() {
         // Each event is named there once more.
         all.push(store.unread(Table::Marks).collect());
     }

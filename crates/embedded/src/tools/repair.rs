@@ -286,7 +286,7 @@ impl Repair<'_, '_> {
             }
             let named = (&gathered.tenant, gathered.event);
             let shard_key = registry.shard_key(&gathered.tenant);
-            for entry in entries(named, &row, shard_key, Layout::ByEvent) {
+            for entry in entries(named, &row, shard_key, Layout::Two) {
                 self.output.put_entry(entry)?;
             }
             self.output.put(Table::Rows, &gathered.name, codec::encode(&row))?;

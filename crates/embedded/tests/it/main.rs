@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod durability;
 mod faults;
+mod formats;
 mod job_crash;
 mod jobs;
 mod losses;
