@@ -23,11 +23,21 @@ use crate::keys::Layout;
 
 /// The format that this version writes.
 const FORMAT: u32 = 2;
-/// The one before it, in which events have other names, and no marks. The tools read it.
+/// The one before it, in which events have other names: see `upgrade.rs`.
 const OLDER: u32 = 1;
+/// What stands there while one is brought over: no earlier version takes it for its own.
+const UPGRADING: &str = "2, not all of it yet\n";
 
 /// What stands in place of a format's number while a repair writes: no version takes it for one.
 const UNFINISHED: &str = "unfinished repair\n";
+
+/// A format that this version reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Current,
+    /// To be brought over, or brought over in part.
+    Older,
+}
 
 /// A data directory that nobody else uses, as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
@@ -86,28 +96,35 @@ impl Directory {
         write_durably(&self.path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())
     }
 
-    /// Whether the format is not named; fails where it is one that the tools do not know.
-    pub(crate) fn format_is_missing(&self) -> Result<bool, OpenError> {
-        if !self.path.join("FORMAT").exists() {
-            return Ok(true);
-        }
-        match check_format(&self.path) {
-            Ok(()) | Err(OpenError::OlderFormat { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// From here on no earlier version starts with it, until it is [`finished`](Self::finish).
+    pub(crate) fn begin_upgrade(&self) -> io::Result<()> {
+        write_durably(&self.path.join("FORMAT"), UPGRADING.as_bytes())
     }
 
-    /// How events are named in it.
+    /// Whether the format is not named; fails where it is one that this version does not know.
+    pub(crate) fn format_is_missing(&self) -> Result<bool, OpenError> {
+        format(&self.path).map(|format| format.is_none())
+    }
+
+    /// How events are named in it; where its format is damaged, as in those that are written today.
     pub(crate) fn layout(&self) -> Layout {
-        match check_format(&self.path) {
-            Err(OpenError::OlderFormat { .. }) => Layout::One,
-            _ => Layout::Two,
+        match format(&self.path) {
+            Ok(Some(Format::Current)) | Err(_) => Layout::Current,
+            Ok(Some(Format::Older) | None) => Layout::Mixed,
         }
     }
 
     /// Sees whether this version can read what is in it; names the format where nothing is yet.
-    pub(crate) fn check_format(&self) -> Result<(), OpenError> {
-        check_format(&self.path)
+    pub(crate) fn check_format(&self) -> Result<Format, OpenError> {
+        match format(&self.path)? {
+            Some(format) => Ok(format),
+            // Somebody removed the file: of which format it was, what is in it tells.
+            None if self.store().exists() => Ok(Format::Older),
+            None => {
+                let unusable = |source| OpenError::Unusable { path: self.path.clone(), source };
+                self.finish().map(|()| Format::Current).map_err(unusable)
+            }
+        }
     }
 
     /// Whether anything of a ledger is in it.
@@ -193,25 +210,23 @@ fn take(mut file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), OpenError> {
+/// The format that a directory names, if it names one.
+fn format(path: &Path) -> Result<Option<Format>, OpenError> {
     let name = path.join("FORMAT");
-    let unusable = |source| OpenError::Unusable { path: name.clone(), source };
-    match fs::read_to_string(&name) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(FORMAT) => Ok(()),
-            Ok(found @ OLDER) => {
-                Err(OpenError::OlderFormat { path: path.to_owned(), found, written: FORMAT })
-            }
-            Ok(found) if found > FORMAT => {
-                Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
-            }
-            Err(_) if text == UNFINISHED => Err(OpenError::Unfinished { path: path.to_owned() }),
-            Ok(_) | Err(_) => Err(OpenError::UnknownFormat { path: name, found: text }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(&name, format!("{FORMAT}\n").as_bytes()).map_err(unusable)
+    let text = match fs::read_to_string(&name) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenError::Unusable { path: name, source }),
+    };
+    match text.trim().parse::<u32>() {
+        Ok(FORMAT) => Ok(Some(Format::Current)),
+        Ok(OLDER) => Ok(Some(Format::Older)),
+        Err(_) if text == UPGRADING => Ok(Some(Format::Older)),
+        Ok(found) if found > FORMAT => {
+            Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
         }
-        Err(error) => Err(unusable(error)),
+        Err(_) if text == UNFINISHED => Err(OpenError::Unfinished { path: path.to_owned() }),
+        Ok(_) | Err(_) => Err(OpenError::UnknownFormat { path: name, found: text }),
     }
 }
 

@@ -58,21 +58,6 @@ pub enum OpenError {
         /// The newest format that this version knows.
         known: u32,
     },
-    /// An earlier version of this program wrote it.
-    #[error(
-        "{} has format {found}, and this version of posthaste writes {written}; bring it over once \
-         (posthaste ledger repair --in-place --data-dir {}), or use the version that wrote it",
-        path.display(),
-        path.display()
-    )]
-    OlderFormat {
-        /// The directory.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The format that this version writes.
-        written: u32,
-    },
     /// The format file does not hold a format.
     #[error(
         "{} does not hold a format's number but {found:?}; is this a data directory?",
@@ -157,7 +142,6 @@ impl OpenError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::NewerFormat { .. }
-            | Self::OlderFormat { .. }
             | Self::UnknownFormat { .. }
             | Self::Loss { .. }
             | Self::Damaged { .. } => true,

@@ -33,7 +33,7 @@ use posthaste_domain::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Place;
-pub(crate) use layout::{Layout, Named};
+pub(crate) use layout::{FIRST_OF_TENANTS, Layout, Named};
 
 /// Ends a tenant id within a key.
 const END: u8 = 0;
@@ -352,12 +352,12 @@ pub(crate) fn parse_indexed(entry: &[u8]) -> Option<DeliveryKey> {
 
 /// The delivery that a fresh row's key names.
 pub(crate) fn parse_fresh(key: &[u8]) -> Option<DeliveryKey> {
-    Layout::Two.parse_fresh(key)
+    Layout::Current.parse_fresh(key)
 }
 
 /// The event that a mark's key names.
 pub(crate) fn parse_mark(key: &[u8]) -> Option<(TenantId, EventId)> {
-    Layout::Two.parse_mark(key)
+    Layout::Current.parse_mark(key)
 }
 
 /// What a row of the tenants' table is.
@@ -400,7 +400,7 @@ pub(crate) fn parse_job(key: &[u8]) -> Option<DeliveryKey> {
 
 /// The event that a row's key names.
 pub(crate) fn parse_event(key: &[u8]) -> Option<(TenantId, EventId)> {
-    Layout::Two.split(key).map(|named| (named.tenant, named.event))
+    Layout::Current.split(key).map(|named| (named.tenant, named.event))
 }
 
 #[cfg(test)]
@@ -428,7 +428,7 @@ mod tests {
             let due = Timestamp::from_millis(due);
             prop_assert_eq!(parse_timer(&timer(due, &key)), Some((due, key.clone())));
             let named = Some((key.tenant.clone(), key.event));
-            for layout in [Layout::One, Layout::Two] {
+            for layout in [Layout::One, Layout::Current] {
                 let row = layout.fresh(&key.tenant, key.endpoint, key.event);
                 prop_assert_eq!(layout.parse_fresh(&row), Some(key.clone()));
                 let row = layout.mark(7, &key.tenant, key.event);
@@ -498,7 +498,7 @@ mod tests {
             prop_assume!(one != other);
             let id = EventId::from_u128(id);
             prop_assert!(!mark(b'A', &other, id).starts_with(&mark_prefix(b'A', &one)));
-            for layout in [Layout::One, Layout::Two] {
+            for layout in [Layout::One, Layout::Current] {
                 prop_assert!(!layout.event(&other, id).starts_with(&layout.event(&one, id)));
             }
         }

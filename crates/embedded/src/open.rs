@@ -1,8 +1,9 @@
 //! Opening: the lock, the format, the journals, the store, the proof, what was cut off.
 //!
 //! ```text
-//! lock ─► format ─► journals ─► files ─► loss? ─► cut a torn tail ─► store ─► loss? ─► registers
-//!                                 └────────┴─ refuse, nothing changed ──────────┘
+//! lock ─► format ─► journals ─► files ─► loss? ─► cut a torn tail ─► store ─► loss?
+//!                                 └────────┴─ refuse, nothing changed ──────────┤
+//!                                                        registers ◄─ upgrade? ◄┘
 //! ```
 //!
 //! A cache (AWS mode) is not refused for what is in it: it is set aside, and an empty one opened.
@@ -29,7 +30,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::batch::Batch;
 use crate::codec::CommitRow;
-use crate::directory::Directory;
+use crate::directory::{Directory, Format};
 use crate::error::{self, OpenError};
 use crate::identity::{self, EstablishError, Identity, StoreId};
 use crate::journal::Scan;
@@ -42,6 +43,7 @@ use crate::settings::{Observer, Settings};
 use crate::shared::Shared;
 use crate::space::Space;
 use crate::tables::{ACCEPTED_LOSS_KEY, ReadError, Table, Tables};
+use crate::upgrade;
 use crate::witness::{Proof, Witness};
 use crate::writer::Writer;
 
@@ -183,7 +185,7 @@ fn open_locked(
     sink: Arc<dyn ArrivalSink>,
     observer: Arc<dyn Observer>,
 ) -> Result<Opened, OpenError> {
-    check_format(&directory)?;
+    let format = directory.check_format()?;
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Unusable { path, source }
@@ -212,6 +214,13 @@ fn open_locked(
     let shared = Arc::new(Shared::new(settings, tables, directory, sink, observer));
     shared.set_room(room);
     let mut writer = Writer::new(Arc::clone(&shared), last).map_err(unusable(&dir))?;
+    if format == Format::Older {
+        let moved = upgrade::run(&shared, &mut writer)?;
+        if moved > 0 {
+            let note = format!("{moved} events were brought over to this version's format");
+            recovery.notes.push(note);
+        }
+    }
     let identity = settle_in(&shared, &mut writer, purpose, found, &mut recovery)?;
     // The store has synced what it recovered, so all of it can be witnessed: from the first moment
     // on, a missing witness means that somebody took it away.
@@ -222,25 +231,6 @@ fn open_locked(
     let recovery =
         CacheRecovery { ledger: recovery, cloned_from: identity.cloned_from, quarantined: None };
     Ok(Opened { shared, writer, witness, space, recovery, store_id: identity.store })
-}
-
-/// Sees whether this version can read the directory. One of the older format that never had an event
-/// differs by nothing but its number.
-fn check_format(directory: &Directory) -> Result<(), OpenError> {
-    match directory.check_format() {
-        Err(OpenError::OlderFormat { .. }) if never_had_events(directory) => {
-            let path = directory.path().to_owned();
-            directory.finish().map_err(|source| OpenError::Unusable { path, source })
-        }
-        checked => checked,
-    }
-}
-
-/// Whether the witness says that no event was ever accepted here.
-fn never_had_events(directory: &Directory) -> bool {
-    let slots = Witness::slots(&directory.witness()).ok();
-    let proof = slots.and_then(|slots| Witness::newest(&slots));
-    proof.is_some_and(|proof| proof.accepted == 0)
 }
 
 /// Tables that the store keeps open at once, where the process may have so many descriptors (none:

@@ -36,6 +36,8 @@ impl<T> Part<T> {
 pub(crate) struct Gathered {
     /// The key of its row, as this version names it.
     pub(crate) name: Vec<u8>,
+    /// How it is named on disk.
+    pub(crate) layout: Layout,
     pub(crate) tenant: TenantId,
     pub(crate) event: EventId,
     pub(crate) row: Part<EventRow>,
@@ -92,11 +94,12 @@ impl Iterator for Events<'_, '_> {
         self.skip_others();
         let peeked = [self.rows.peek(), self.payloads.peek(), self.log.peek()];
         let named = peeked.into_iter().flatten().filter_map(|(key, _)| self.layout.split(key));
-        let Named { name, tenant, event, .. } = named.min_by_key(|named| named.name)?;
+        let Named { name, tenant, event, layout, .. } = named.min_by_key(|named| named.name)?;
         let on_disk = name.to_vec();
         let label = label(&tenant, event);
         let mut gathered = Gathered {
             name: keys::event(&tenant, event),
+            layout,
             tenant,
             event,
             row: Part::Missing,

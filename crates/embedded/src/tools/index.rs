@@ -121,7 +121,7 @@ impl Expected {
         for gathered in Events::new(store, &untold) {
             let Some(row) = gathered.row.whole() else { continue };
             let named = (&gathered.tenant, gathered.event);
-            for entry in entries(named, row, shard_key(&gathered.tenant), store.layout()) {
+            for entry in entries(named, row, shard_key(&gathered.tenant), gathered.layout) {
                 if missing(&entry) {
                     told.row(Kind::Reference, entry.table, gathered.label(), what);
                 }

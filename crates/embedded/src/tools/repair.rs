@@ -6,8 +6,6 @@
 //!                                                          verify the new one ─► FORMAT: 2
 //! ```
 //!
-//! It is also how a directory of format 1 becomes one of this format.
-//!
 //! Refuses to write into the source, and to write where something is already. Cut off at any point,
 //! it leaves the source as it was, and a new directory that no version starts with.
 //!
@@ -286,7 +284,7 @@ impl Repair<'_, '_> {
             }
             let named = (&gathered.tenant, gathered.event);
             let shard_key = registry.shard_key(&gathered.tenant);
-            for entry in entries(named, &row, shard_key, Layout::Two) {
+            for entry in entries(named, &row, shard_key, Layout::Current) {
                 self.output.put_entry(entry)?;
             }
             self.output.put(Table::Rows, &gathered.name, codec::encode(&row))?;

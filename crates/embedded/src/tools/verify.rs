@@ -233,7 +233,7 @@ fn events(
         if let Some(row) = gathered.row.whole() {
             let named = (&gathered.tenant, gathered.event);
             let shard_key = registry.shard_key(&gathered.tenant);
-            for entry in entries(named, row, shard_key, store.layout()) {
+            for entry in entries(named, row, shard_key, gathered.layout) {
                 expected.expect(&entry);
             }
             if gathered.payload == Part::Missing {

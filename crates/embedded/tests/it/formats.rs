@@ -1,5 +1,5 @@
-//! Data directories of an earlier format: refused by name, read by the tools, brought over by a
-//! repair.
+//! Data directories of an earlier format: read by the tools, and brought over by the first start or by
+//! a repair.
 //!
 //! The fixture was written by the last version of format 1 (commit 149760f, `posthaste
 //! serve`): five events delivered for `acme`, three that wait for a retry in `acme-2`, three dead in
@@ -11,13 +11,15 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use posthaste_domain::{EndpointId, EventId, EventStatus, TimerPosition, Timestamp};
+use posthaste_domain::{EndpointId, EventId, EventStatus, Resolution, TimerPosition, Timestamp};
 use posthaste_embedded::tools::{self, Verified};
 use posthaste_embedded::{Ledger, OpenError, Settings};
 use posthaste_ports::memory::NullSink;
-use posthaste_ports::{DeadLetters, EventStore, Journal as _, ListQuery, Scope, ShardSpec};
+use posthaste_ports::{
+    DeadLetters, EventStore, Expiry as _, Journal as _, ListQuery, Scope, ShardSpec,
+};
 
-use crate::support::{Home, Witnessed, create, event, outcome, tenant_id};
+use crate::support::{Home, Witnessed, event, outcome, tenant_id};
 
 /// Each tenant, how many events it has, how they stand and how often they were attempted.
 const TENANTS: [(&str, usize, EventStatus, u32); 4] = [
@@ -90,41 +92,65 @@ async fn is_whole(ledger: &Ledger) {
     assert!(dead.len() == 3 && dead.iter().all(|letter| letter.tenant == tenant_id("gone")));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn format_1_is_refused_read_and_brought_over() {
-    let home = Home::in_memory();
-    unpack(&home);
-    let data = home.data();
-    let error = try_open(&data).expect_err("another format");
-    assert!(matches!(error, OpenError::OlderFormat { found: 1, written: 2, .. }), "{error}");
-    let told = format!("posthaste ledger repair --in-place --data-dir {}", data.display());
-    assert!(error.exit_config() && error.to_string().contains(&told), "{error}");
-    assert_eq!(fs::read_to_string(data.join("FORMAT")).unwrap(), "1\n", "it was changed");
-    let before = verify(&data);
-    let stand = [("DELIVERED", 5), ("DLQ", 3), ("FAILED", 3), ("PENDING", 4)];
-    assert_eq!(before.events, BTreeMap::from(stand));
-    assert_eq!((before.damages, before.tenants, before.claims), (0, 4, 5));
-    let (repaired, kept) =
-        tools::repair_in_place(&data, 1, &mut |found| panic!("{found:?}")).unwrap();
-    assert!(repaired.is_complete() && repaired.mended == 0, "{repaired:?}");
-    assert_eq!(fs::read_to_string(kept.join("FORMAT")).unwrap(), "1\n");
-    let after = verify(&data);
-    assert_eq!((&after.events, after.damages), (&before.events, 0));
-    assert_eq!((after.tenants, after.keys, after.claims), (4, 4, 5));
-    let ledger = try_open(&data).unwrap();
+/// What is taken in from now on stands among what was there, and all of it goes on.
+async fn goes_on(data: &Path) {
+    let ledger = try_open(data).unwrap();
     is_whole(&ledger).await;
-    // What is taken in from now on stands among them, and all of it can still be requeued.
     let requeued = ledger.requeue(&Scope::All, 10, 10, NOW).await.unwrap();
     assert_eq!((requeued.requeued, requeued.failed), (3, 0));
     let new = event(NOW.as_millis(), "new");
     let id = new.id;
     ledger.accept(vec![new]).await.unwrap();
-    ledger.settle(vec![outcome(id, posthaste_domain::Resolution::Delivered)]).await.unwrap();
+    ledger.settle(vec![outcome(id, Resolution::Delivered)]).await.unwrap();
+    // What was delivered goes when its time has come, and nothing stays of it.
+    while ledger.sweep(Timestamp::MAX, 100).await.unwrap() > 0 {}
     ledger.close().await;
     drop(ledger);
-    let stand = [("DELIVERED", 6), ("FAILED", 3), ("PENDING", 7)];
+    let verified = verify(data);
+    let stand = BTreeMap::from([("FAILED", 3), ("PENDING", 7)]);
+    assert_eq!((verified.damages, verified.events), (0, stand));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn format_1_is_brought_over_at_the_start() {
+    let home = Home::in_memory();
+    unpack(&home);
+    let data = home.data();
+    let (ledger, recovery) = home.open();
+    assert_eq!(recovery.notes, ["15 events were brought over to this version's format"]);
+    assert_eq!(fs::read_to_string(data.join("FORMAT")).unwrap(), "2\n");
+    is_whole(&ledger).await;
+    ledger.close().await;
+    drop(ledger);
+    let (ledger, recovery) = home.open();
+    assert_eq!(recovery.notes, Vec::<String>::new(), "once");
+    ledger.close().await;
+    drop(ledger);
     let verified = verify(&data);
-    assert_eq!((verified.damages, verified.events), (0, BTreeMap::from(stand)));
+    assert_eq!((verified.damages, verified.claims), (0, 5));
+    goes_on(&data).await;
+}
+
+/// As it is, and where nothing says any more of which format it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn format_1_is_read_by_the_tools() {
+    let home = Home::in_memory();
+    unpack(&home);
+    let data = home.data();
+    let before = verify(&data);
+    let stand = [("DELIVERED", 5), ("DLQ", 3), ("FAILED", 3), ("PENDING", 4)];
+    assert_eq!(before.events, BTreeMap::from(stand));
+    assert_eq!((before.damages, before.tenants, before.claims), (0, 4, 5));
+    let copy = data.with_file_name("copy");
+    let repaired = tools::repair(&data, &copy, &mut |found| panic!("{found:?}")).unwrap();
+    assert!(repaired.is_complete() && repaired.mended == 0, "{repaired:?}");
+    let after = verify(&copy);
+    assert_eq!((&after.events, after.damages), (&before.events, 0));
+    assert_eq!((after.tenants, after.keys, after.claims), (4, 4, 5));
+    goes_on(&copy).await;
+    fs::remove_file(data.join("FORMAT")).unwrap();
+    assert_eq!(verify(&data).events, before.events);
+    goes_on(&data).await;
 }
 
 /// The same directory under a wrong number: every event is missed.
@@ -135,31 +161,4 @@ fn a_directory_of_format_1_is_not_one_of_format_2() {
     fs::write(home.data().join("FORMAT"), "2\n").unwrap();
     let verified = verify(&home.data());
     assert!(verified.damages >= 15 && verified.events.is_empty(), "{verified:?}");
-}
-
-/// Without events there is nothing to bring over: tenants, keys and jobs have the same names.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_events_a_directory_changes_its_number_only() {
-    for accepts in [false, true] {
-        let home = Home::in_memory();
-        let (ledger, _) = home.open();
-        create(&ledger, "acme").await;
-        if accepts {
-            ledger.accept(vec![event(1, "{}")]).await.unwrap();
-        }
-        ledger.close().await;
-        drop(ledger);
-        fs::write(home.data().join("FORMAT"), "1\n").unwrap();
-        let format = || fs::read_to_string(home.data().join("FORMAT")).unwrap();
-        match try_open(&home.data()) {
-            Ok(ledger) => {
-                assert!(!accepts && format() == "2\n", "{}", format());
-                ledger.close().await;
-            }
-            Err(error) => {
-                assert!(accepts && matches!(error, OpenError::OlderFormat { .. }), "{error}");
-                assert_eq!(format(), "1\n");
-            }
-        }
-    }
 }
