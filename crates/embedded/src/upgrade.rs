@@ -1,5 +1,5 @@
-//! Brings a directory of format 1 over to this one, at its first start: what each event has gets its
-//! new names, and each event its mark.
+//! Brings a directory of format 1 over to this one, at its first start: what each event has gets
+//! its new names, and each event its mark.
 //!
 //! Invariant: an event is moved whole in one commit, so a start that is cut off leaves each of them
 //! under its old names or its new ones, and the next start goes on. No version before this one
@@ -153,8 +153,8 @@ mod tests {
         opened.map(|(ledger, _)| ledger)
     }
 
-    /// Cut off before the first event and between others: the tools find all of it whole and can copy it, no
-    /// version before this one starts with it, and the next start goes on.
+    /// Cut off before the first event and between others: the tools find all of it whole and can
+    /// copy it, no version before this one starts with it, and the next start goes on.
     #[test]
     fn an_upgrade_that_is_cut_off_goes_on() {
         let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1/data.tar.gz");
@@ -162,7 +162,8 @@ mod tests {
         let tar = Command::new("tar").args(["-xzf", packed, "-C"]).arg(home.path()).status();
         assert!(tar.unwrap().success());
         let data = home.path().join("data");
-        let stand = BTreeMap::from([("DELIVERED", 5), ("DLQ", 3), ("FAILED", 3), ("PENDING", 4)]);
+        let stand = [("DELIVERED", 5), ("DLQ", 3), ("FAILED", 3), ("PENDING", 4)];
+        let stand = BTreeMap::from(stand);
         assert_eq!(verify(&data).events, stand);
         let mut starts = 0_u64;
         let ledger = loop {
@@ -176,7 +177,8 @@ mod tests {
             assert!(format.trim().parse::<u32>().is_err(), "an earlier version takes it");
             assert_eq!(verify(&data).events, stand, "after {starts} starts");
             let copy = home.path().join(format!("copy-{starts}"));
-            let repaired = tools::repair(&data, &copy, &mut |found| panic!("{found:?}")).unwrap();
+            let repaired = tools::repair(&data, &copy, &mut |found| panic!("{found:?}"));
+            let repaired = repaired.unwrap();
             assert!(repaired.is_complete() && repaired.mended == 0, "{repaired:?}");
             assert_eq!(verify(&copy).events, stand);
             std::fs::remove_dir_all(copy).unwrap();

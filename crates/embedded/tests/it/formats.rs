@@ -1,9 +1,9 @@
-//! Data directories of an earlier format: read by the tools, and brought over by the first start or by
-//! a repair.
+//! Data directories of an earlier format: read by the tools, and brought over by the first start or
+//! by a repair.
 //!
-//! The fixture was written by the last version of format 1 (commit 149760f, `posthaste
-//! serve`): five events delivered for `acme`, three that wait for a retry in `acme-2`, three dead in
-//! `gone`, four that `paused` holds back.
+//! The fixture was written by the last version of format 1 (commit 149760f, `posthaste serve`):
+//! five events delivered for `acme`, three that wait for a retry in `acme-2`, three dead in `gone`,
+//! four that `paused` holds back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +48,8 @@ fn try_open(dir: &Path) -> Result<Ledger, OpenError> {
 
 fn verify(dir: &Path) -> Verified {
     let mut told = Vec::new();
-    let verified = tools::verify(dir, &mut |damage| told.push(damage.to_string())).unwrap();
+    let verified =
+        tools::verify(dir, &mut |damage| told.push(damage.to_string())).expect("readable");
     assert_eq!(verified.damages, told.len() as u64, "{told:?}");
     verified
 }
@@ -61,9 +62,9 @@ async fn is_whole(ledger: &Ledger) {
         let mut ids: Vec<EventId> = Vec::new();
         let mut before = None;
         loop {
-            let page = EventStore::list(ledger, &tenant, ListQuery { before, ..all.clone() })
+            let page = EventStore::list(ledger, &tenant, ListQuery { before, ..all })
                 .await
-                .unwrap();
+                .expect("readable");
             ids.extend(page.events.iter().map(|event| event.id));
             before = page.next;
             if before.is_none() {
@@ -72,38 +73,40 @@ async fn is_whole(ledger: &Ledger) {
         }
         assert!(ids.is_sorted_by(|a, b| a > b) && ids.len() == count, "{name}: {ids:?}");
         let such = ListQuery { status: Some(status), limit: 100, ..all };
-        let listed = EventStore::list(ledger, &tenant, such).await.unwrap().events;
+        let listed = EventStore::list(ledger, &tenant, such).await.expect("answered").events;
         assert!(listed.iter().map(|event| event.id).eq(ids.iter().copied()), "{name}");
         for id in &ids {
-            let found = ledger.event(&tenant, *id, NOW).await.unwrap().expect("it is there");
+            let found =
+                ledger.event(&tenant, *id, NOW).await.expect("answered").expect("it is there");
             assert_eq!((found.summary.status, found.summary.attempts), (status, attempts));
             assert_eq!(found.log.len(), attempts as usize, "{name}");
             assert!(found.payload.starts_with(b"{\"n\": "), "{name}");
         }
         let backlog = ledger.backlog(&tenant, EndpointId::DEFAULT, EventId::MIN, 100).await;
-        owed.extend(backlog.unwrap().owed.into_iter().map(|owed| owed.key));
+        owed.extend(backlog.expect("readable").owed.into_iter().map(|owed| owed.key));
     }
     let shard = ShardSpec { index: 0, count: 1 };
-    let timers = ledger.timers(shard, TimerPosition::START, Timestamp::MAX, 100).await.unwrap();
+    let timers =
+        ledger.timers(shard, TimerPosition::START, Timestamp::MAX, 100).await.expect("answered");
     assert!(owed.iter().all(|key| key.tenant == tenant_id("paused")), "{owed:?}");
     assert_eq!((owed.len(), timers.owed.len()), (4, 3));
     assert!(timers.owed.iter().all(|owed| owed.key.tenant == tenant_id("acme-2")));
-    let dead = DeadLetters::list(ledger, &Scope::All, 100).await.unwrap();
+    let dead = DeadLetters::list(ledger, &Scope::All, 100).await.expect("answered");
     assert!(dead.len() == 3 && dead.iter().all(|letter| letter.tenant == tenant_id("gone")));
 }
 
 /// What is taken in from now on stands among what was there, and all of it goes on.
 async fn goes_on(data: &Path) {
-    let ledger = try_open(data).unwrap();
+    let ledger = try_open(data).expect("it opens");
     is_whole(&ledger).await;
-    let requeued = ledger.requeue(&Scope::All, 10, 10, NOW).await.unwrap();
+    let requeued = ledger.requeue(&Scope::All, 10, 10, NOW).await.expect("answered");
     assert_eq!((requeued.requeued, requeued.failed), (3, 0));
     let new = event(NOW.as_millis(), "new");
     let id = new.id;
-    ledger.accept(vec![new]).await.unwrap();
-    ledger.settle(vec![outcome(id, Resolution::Delivered)]).await.unwrap();
+    ledger.accept(vec![new]).await.expect("answered");
+    ledger.settle(vec![outcome(id, Resolution::Delivered)]).await.expect("answered");
     // What was delivered goes when its time has come, and nothing stays of it.
-    while ledger.sweep(Timestamp::MAX, 100).await.unwrap() > 0 {}
+    while ledger.sweep(Timestamp::MAX, 100).await.expect("answered") > 0 {}
     ledger.close().await;
     drop(ledger);
     let verified = verify(data);
