@@ -405,6 +405,11 @@ async fn view<S: Journal + EventStore + DeadLetters>(store: &S, now: Timestamp) 
         rest.push(format!("{dead:?}"));
     }
     rest.push(format!("{:?}", DeadLetters::list(store, &Scope::All, PLENTY).await));
-    rest.push(format!("{:?}", store.owed_endpoints(ALL).await));
+    // In no order of tenants.
+    let mut endpoints = store.owed_endpoints(ALL).await;
+    if let Ok(endpoints) = &mut endpoints {
+        endpoints.sort_by(|a, b| (&a.tenant, a.endpoint).cmp(&(&b.tenant, b.endpoint)));
+    }
+    rest.push(format!("{endpoints:?}"));
     View { owed: owed_of(store).await, rest }
 }

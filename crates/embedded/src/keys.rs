@@ -5,7 +5,7 @@
 //! log              event 16 | tenant 0 | n 4
 //! fresh            place 3 | tenant 0 | endpoint 2 | event 16
 //! timers           due 8 | tenant 0 | event 16 | endpoint 2
-//! marks            mark 1 | place 3 | tenant 0 | event 16
+//! marks            'A' | place 3 | tenant 0 | event 16     mark 1 | tenant 0 | event 16
 //! claims           tenant 0 | key hash 32
 //! expiry           ends 8 | kind 1 | event 16 | tenant 0, or tenant 0 | key hash 32
 //! jobs             tenant 0 | event 16 | endpoint 2, as are their payloads
@@ -20,8 +20,8 @@
 //!
 //! What an event has stands in the order in which events were made, whosever they are (ADR 0017):
 //! what is new goes to one place, so a memtable is written at its warm end, and tables on disk do
-//! not overlap, so that merges move them as they are. Where a tenant's must stand together, a hash
-//! of its name is before it. In a directory of format 1 the tenant stands first: see [`Layout`].
+//! not overlap, so that merges move them as they are. Where each event has a row among its tenant's,
+//! a hash of the tenant's name is before it. In a directory of format 1 the tenant stands first: see [`Layout`].
 
 mod layout;
 
@@ -43,6 +43,9 @@ const EVENT_LEN: usize = 16;
 pub(crate) const EXPIRES_EVENT: u8 = 0;
 /// See [`EXPIRES_EVENT`].
 pub(crate) const EXPIRES_CLAIM: u8 = 1;
+
+/// The mark of every event, as long as there is a row of it: the others stand beside it.
+pub(crate) const MARK_ANY: u8 = b'A';
 
 /// Kinds of index entries of jobs.
 const CUT_OFF: u8 = b'C';
@@ -81,6 +84,11 @@ impl Key {
     /// A tenant behind its [`place_of`].
     fn placed(self, tenant: &TenantId) -> Self {
         self.bytes(&place_of(tenant)).tenant(tenant)
+    }
+
+    fn marked(self, mark: u8, tenant: &TenantId) -> Self {
+        let key = self.byte(mark);
+        if mark == MARK_ANY { key.placed(tenant) } else { key.tenant(tenant) }
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Self {
@@ -157,12 +165,12 @@ pub(crate) fn time(time: Timestamp) -> [u8; 8] {
 
 /// An event's mark: it stands where the event is neither fresh nor delivered.
 pub(crate) fn mark(mark: u8, tenant: &TenantId, event: EventId) -> Vec<u8> {
-    Key::new().byte(mark).placed(tenant).event(event).0
+    Key::new().marked(mark, tenant).event(event).0
 }
 
 /// A tenant's marks of one kind.
 pub(crate) fn mark_prefix(mark: u8, tenant: &TenantId) -> Vec<u8> {
-    Key::new().byte(mark).placed(tenant).0
+    Key::new().marked(mark, tenant).0
 }
 
 /// An idempotency claim.
@@ -431,8 +439,10 @@ mod tests {
             for layout in [Layout::One, Layout::Current] {
                 let row = layout.fresh(&key.tenant, key.endpoint, key.event);
                 prop_assert_eq!(layout.parse_fresh(&row), Some(key.clone()));
-                let row = layout.mark(7, &key.tenant, key.event);
-                prop_assert_eq!(&layout.parse_mark(&row), &named);
+                for kind in [7, MARK_ANY] {
+                    let row = layout.mark(kind, &key.tenant, key.event);
+                    prop_assert_eq!(&layout.parse_mark(&row), &named);
+                }
                 let name = layout.event(&key.tenant, key.event);
                 let line = [&name[..], &[1, 2, 3]].concat();
                 let read = layout.split(&line).unwrap();
@@ -497,7 +507,9 @@ mod tests {
             let other = TenantId::try_new(&longer).unwrap();
             prop_assume!(one != other);
             let id = EventId::from_u128(id);
-            prop_assert!(!mark(b'A', &other, id).starts_with(&mark_prefix(b'A', &one)));
+            for kind in [7, MARK_ANY] {
+                prop_assert!(!mark(kind, &other, id).starts_with(&mark_prefix(kind, &one)));
+            }
             for layout in [Layout::One, Layout::Current] {
                 prop_assert!(!layout.event(&other, id).starts_with(&layout.event(&one, id)));
             }

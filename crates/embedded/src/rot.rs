@@ -24,7 +24,7 @@ mod start;
 mod template;
 mod tools;
 
-use editor::{Edit, How, last_batch};
+use editor::{Edit, How, What, last_batch};
 use judge::{Verdict, Wrong, judge_repair, judge_start, judge_unguarded};
 use template::Template;
 
@@ -129,7 +129,13 @@ fn control(runtime: &tokio::runtime::Runtime, template: &Template) -> u64 {
     let mut silent = 0;
     for seed in 0..CONTROLS {
         let copy = template.copy();
-        let _edit = Edit::draw(template, copy.data(), &mut Chance(seed));
+        let edit = Edit::draw(template, copy.data(), &mut Chance(seed));
+        let is_cut = matches!(edit.how, How::Cut { .. } | How::Remove);
+        if edit.what() == What::Journal && !is_cut {
+            // A debug build of the store asserts something of what is in a journal, under a lock
+            // that its own end takes again: that ends the process.
+            continue;
+        }
         let verdict = runtime.block_on(judge_unguarded(&copy, template));
         silent += u64::from(matches!(verdict, Verdict::Bad(what) if what.starts_with("silent")));
     }

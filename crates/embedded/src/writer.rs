@@ -24,7 +24,7 @@ mod tenants;
 mod young;
 
 pub(crate) use jobs::{index_key, index_value};
-pub(crate) use settling::{MARK_ANY, MARK_DEAD, MARK_FAILED, MARK_PURGED, mark_of};
+pub(crate) use settling::{MARK_DEAD, MARK_FAILED, MARK_PURGED, mark_of};
 
 use std::io;
 use std::ops::Bound;

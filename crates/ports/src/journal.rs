@@ -116,6 +116,6 @@ pub trait Journal: Send + Sync {
     ) -> Result<TimerPage, PortError>;
     /// Payloads, one answer for each in order; none where the event is gone.
     async fn payloads(&self, keys: &[DeliveryKey]) -> Result<Vec<Option<Bytes>>, PortError>;
-    /// A shard's endpoints that have fresh deliveries; read once at start.
+    /// A shard's endpoints that have fresh deliveries, in any order; read once at start.
     async fn owed_endpoints(&self, shard: ShardSpec) -> Result<Vec<OwedEndpoint>, PortError>;
 }

@@ -6,7 +6,7 @@
 
 use posthaste_domain::{DeliveryKey, EndpointId, EventId, TenantId};
 
-use super::{Key, Reader, event, fresh, mark};
+use super::{Key, MARK_ANY, Reader, event, fresh, mark};
 
 /// No tenant's name begins with less, and no event id with so much before the year 3500: what was
 /// named by tenant stands behind this, and what is named by event before it.
@@ -93,8 +93,10 @@ impl Layout {
     /// The event that a mark's key names.
     pub(crate) fn parse_mark(self, key: &[u8]) -> Option<(TenantId, EventId)> {
         let mut reader = Reader::new(key);
-        reader.byte()?;
-        Some((self.tenant(&mut reader)?, reader.event()?))
+        let kind = reader.byte()?;
+        // No other mark has a place; nor has any in format 1, where there is none of this kind.
+        let tenant = if kind == MARK_ANY { self.tenant(&mut reader)? } else { reader.tenant()? };
+        Some((tenant, reader.event()?))
     }
 
     fn tenant<'a>(self, reader: &mut Reader<'a>) -> Option<TenantId> {

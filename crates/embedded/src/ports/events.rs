@@ -20,7 +20,7 @@ use crate::shared::Shared;
 use crate::tables::{
     ReadError, Table, View, decoded, foreign_key, key_of, pair_of, unless_damaged,
 };
-use crate::writer::{MARK_ANY, MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
+use crate::writer::{MARK_DEAD, MARK_FAILED, MARK_PURGED, Operation};
 
 #[async_trait]
 impl EventStore for Ledger {
@@ -100,7 +100,7 @@ fn page(shared: &Shared, tenant: &TenantId, query: &ListQuery) -> Result<EventPa
     let open = query.before.is_none();
     let scan = Scan { shared, view: &view, tenant, before, open };
     let mut events = match query.status {
-        None | Some(EventStatus::Delivered) => scan.marked(MARK_ANY, query)?,
+        None | Some(EventStatus::Delivered) => scan.marked(keys::MARK_ANY, query)?,
         Some(EventStatus::Pending) => scan.pending(query)?,
         Some(EventStatus::Failed) => scan.marked(MARK_FAILED, query)?,
         Some(EventStatus::Dlq) => scan.marked(MARK_DEAD, query)?,

@@ -12,7 +12,7 @@ use crate::damage::Kind;
 use crate::keys::{self, Layout};
 use crate::raw::{RawStore, Told};
 use crate::tables::{TIDE_KEY, Table};
-use crate::writer::{MARK_ANY, mark_of};
+use crate::writer::mark_of;
 
 /// The tables that only find what stands elsewhere.
 pub(crate) const INDEXES: [Table; 4] = [Table::Fresh, Table::Timers, Table::Marks, Table::Expiry];
@@ -38,7 +38,7 @@ pub(crate) fn entries(
     let bare = |table, key| Entry { table, key, value: Vec::new() };
     let mut entries = Vec::new();
     if layout.marks_every_event() {
-        entries.push(bare(Table::Marks, layout.mark(MARK_ANY, tenant, event)));
+        entries.push(bare(Table::Marks, layout.mark(keys::MARK_ANY, tenant, event)));
     }
     match row.standing {
         Standing::Fresh => {

@@ -4,7 +4,7 @@ use posthaste_domain::{DeliveryKey, EndpointId, EventId, EventStatus, Owed, Tena
 use posthaste_ports::{Acceptance, Arrival, Idempotency, NewEvent, PortError, Retried};
 
 use super::Writer;
-use super::settling::{MARK_ANY, Step};
+use super::settling::Step;
 use crate::batch::Batch;
 use crate::codec::{self, ClaimRow, EventRow, FreshRow, Standing};
 use crate::keys;
@@ -40,7 +40,7 @@ impl Writer {
         let row = keys::event(&tenant, id);
         batch.insert_bytes(Table::Payloads, row.as_slice(), codec::frame(&payload));
         batch.insert(Table::Rows, row, &EventRow::accepted());
-        batch.insert_key(Table::Marks, keys::mark(MARK_ANY, &tenant, id));
+        batch.insert_key(Table::Marks, keys::mark(keys::MARK_ANY, &tenant, id));
         let fresh = FreshRow { round: 0, interrupted: 0 };
         batch.insert(Table::Fresh, keys::fresh(&tenant, EndpointId::DEFAULT, id), &fresh);
         self.young.note(id, &tenant);

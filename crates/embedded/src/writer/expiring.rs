@@ -6,7 +6,7 @@
 use posthaste_domain::Timestamp;
 use posthaste_ports::PortError;
 
-use super::{MARK_ANY, Writer};
+use super::Writer;
 use crate::batch::Batch;
 use crate::codec::{ClaimRow, EventRow, Standing};
 use crate::keys::{self, Reader};
@@ -87,7 +87,7 @@ impl Writer {
             batch.remove_once(Table::Log, keys::log(&tenant, event, n));
         }
         batch.remove_once(Table::Payloads, name);
-        batch.remove_once(Table::Marks, keys::mark(MARK_ANY, &tenant, event));
+        batch.remove_once(Table::Marks, keys::mark(keys::MARK_ANY, &tenant, event));
         batch.remove(Table::Rows, name);
         if matches!(row.standing, Standing::Delivered { .. }) && row.round == 0 {
             // It never was dead, and a delivered event never changes: its entry was written once.

@@ -10,8 +10,6 @@ use crate::keys;
 use crate::register::CutOff;
 use crate::tables::{ReadError, Table};
 
-/// Every event, as long as there is a row of it: the others stand beside it.
-pub(crate) const MARK_ANY: u8 = b'A';
 /// An event that waits for a retry.
 pub(crate) const MARK_FAILED: u8 = b'F';
 /// A dead event.
