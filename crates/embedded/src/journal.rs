@@ -146,7 +146,15 @@ impl ActiveJournal {
             let after = numbered(&self.path, self.number + 1);
             self.path = std::mem::replace(&mut self.next, after);
         }
-        self.path.exists()
+        self.path.exists() || self.find_newer()
+    }
+
+    /// Looks for it among all journals, where several were filled and removed since the last look.
+    fn find_newer(&mut self) -> bool {
+        let found = self.path.parent().and_then(|dir| Self::find(dir).ok());
+        let Some(newer) = found.filter(|found| found.number > self.number) else { return false };
+        *self = newer;
+        true
     }
 
     pub(crate) fn path(&self) -> &Path {

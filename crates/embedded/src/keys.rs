@@ -20,8 +20,9 @@
 //!
 //! What an event has stands in the order in which events were made, whosever they are (ADR 0017):
 //! what is new goes to one place, so a memtable is written at its warm end, and tables on disk do
-//! not overlap, so that merges move them as they are. Where each event has a row among its tenant's,
-//! a hash of the tenant's name is before it. In a directory of format 1 the tenant stands first: see [`Layout`].
+//! not overlap, so that merges move them as they are. Where each event has a row among its
+//! tenant's, a hash of the tenant's name is before it. In a directory of format 1 the tenant stands
+//! first: see [`Layout`].
 
 mod layout;
 

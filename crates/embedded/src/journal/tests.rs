@@ -565,3 +565,23 @@ fn journals_are_held_until_they_are_removed() {
     journals.look().unwrap();
     assert_eq!(held(&journals), [10, 11, 12]);
 }
+
+/// The active journal is followed however many were filled and removed since the last look, and
+/// missed when it is removed itself.
+#[test]
+fn the_active_journal_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |number: u64| folder.path().join(format!("{number}.jnl"));
+    fs::write(path(3), "bytes").unwrap();
+    let mut active = ActiveJournal::find(folder.path()).unwrap();
+    assert!(active.is_there());
+    fs::write(path(4), "bytes").unwrap();
+    fs::remove_file(path(3)).unwrap();
+    assert!(active.is_there() && active.path() == path(4));
+    fs::write(path(7), "bytes").unwrap();
+    fs::remove_file(path(4)).unwrap();
+    assert!(active.is_there() && active.path() == path(7));
+    fs::write(path(2), "an older one").unwrap();
+    fs::remove_file(path(7)).unwrap();
+    assert!(!active.is_there(), "that is not where we write");
+}
