@@ -17,7 +17,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) use events::label;
 pub use export::{Exported, export};
-pub(crate) use index::entries;
+pub(crate) use index::{Entry, entries};
 #[cfg(test)]
 pub(crate) use repair::repair_in_place_watched;
 pub use repair::{Finding, Repaired, repair, repair_in_place};

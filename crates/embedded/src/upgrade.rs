@@ -17,7 +17,7 @@ use crate::keys::{FIRST_OF_TENANTS, Layout, Named};
 use crate::loss;
 use crate::shared::Shared;
 use crate::tables::{ReadError, Table, View, pair_of};
-use crate::tools::entries;
+use crate::tools::{Entry, entries};
 use crate::writer::Writer;
 
 /// Events in one commit, and bytes.
@@ -96,11 +96,17 @@ fn move_event(
     }
     if let Ok(row) = codec::decode::<EventRow>(row) {
         let shard_key = shared.tenant(tenant)?.map_or(0, |record| record.shard_key);
-        for entry in entries((tenant, *event), &row, shard_key, Layout::One) {
-            batch.remove(entry.table, entry.key);
+        let [olds, news] = [Layout::One, Layout::Current]
+            .map(|layout| entries((tenant, *event), &row, shard_key, layout));
+        // What keeps its name is not written again: it may be taken away weakly.
+        let is_in = |all: &[Entry], one: &Entry| {
+            all.iter().any(|other| (other.table, &other.key) == (one.table, &one.key))
+        };
+        for entry in olds.iter().filter(|entry| !is_in(&news, entry)) {
+            batch.remove(entry.table, entry.key.as_slice());
         }
-        for entry in entries((tenant, *event), &row, shard_key, Layout::Current) {
-            batch.insert_bytes(entry.table, entry.key, entry.value);
+        for entry in news.iter().filter(|entry| !is_in(&olds, entry)) {
+            batch.insert_bytes(entry.table, entry.key.as_slice(), entry.value.clone());
         }
     }
     batch.insert_bytes(Table::Rows, new, row.to_vec());
@@ -112,15 +118,20 @@ fn move_event(
 mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::sync::Arc;
 
+    use fjall::Database;
+    use posthaste_domain::{Resolution, Settlement, TimerPosition, Timestamp};
     use posthaste_ports::memory::NullSink;
+    use posthaste_ports::{Journal as _, Settled, ShardSpec, TenantStore as _};
+    use tempfile::TempDir;
 
     use super::*;
     use crate::ledger::Ledger;
     use crate::settings::Settings;
+    use crate::tables::Tables;
     use crate::testing::{Watch, home};
     use crate::tools::{self, Verified};
 
@@ -139,6 +150,14 @@ mod tests {
         }
     }
 
+    /// A directory of format 1: see `tests/it/formats.rs`.
+    fn unpack(home: &TempDir) -> PathBuf {
+        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1/data.tar.gz");
+        let tar = Command::new("tar").args(["-xzf", packed, "-C"]).arg(home.path()).status();
+        assert!(tar.unwrap().success());
+        home.path().join("data")
+    }
+
     fn verify(dir: &Path) -> Verified {
         let mut told = Vec::new();
         let verified = tools::verify(dir, &mut |damage| told.push(damage.to_string())).unwrap();
@@ -146,10 +165,12 @@ mod tests {
         verified
     }
 
+    fn settings(dir: &Path) -> Settings {
+        Settings { free_space_floor_bytes: 0, ballast_bytes: 0, ..Settings::new(dir) }
+    }
+
     fn open(dir: &Path) -> Result<Ledger, OpenError> {
-        let settings =
-            Settings { free_space_floor_bytes: 0, ballast_bytes: 0, ..Settings::new(dir) };
-        let opened = Ledger::open(settings, Arc::new(NullSink), Arc::new(Watch::default()));
+        let opened = Ledger::open(settings(dir), Arc::new(NullSink), Arc::new(Watch::default()));
         opened.map(|(ledger, _)| ledger)
     }
 
@@ -157,11 +178,8 @@ mod tests {
     /// copy it, no version before this one starts with it, and the next start goes on.
     #[test]
     fn an_upgrade_that_is_cut_off_goes_on() {
-        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1/data.tar.gz");
         let home = home();
-        let tar = Command::new("tar").args(["-xzf", packed, "-C"]).arg(home.path()).status();
-        assert!(tar.unwrap().success());
-        let data = home.path().join("data");
+        let data = unpack(&home);
         let stand = [("DELIVERED", 5), ("DLQ", 3), ("FAILED", 3), ("PENDING", 4)];
         let stand = BTreeMap::from(stand);
         assert_eq!(verify(&data).events, stand);
@@ -189,5 +207,48 @@ mod tests {
         drop(ledger);
         assert_eq!(verify(&data).events, stand);
         assert_eq!(std::fs::read_to_string(data.join("FORMAT")).unwrap(), "2\n");
+    }
+
+    /// A retry keeps its name, and so is not written a second time: it is taken away weakly later,
+    /// and then its first writing would come back to life.
+    #[test]
+    fn a_retry_that_was_settled_behind_an_upgrade_stays_away() {
+        let home = home();
+        let data = unpack(&home);
+        // On disk before: what one merge has of a key vanishes together.
+        let database = Database::builder(data.join("ledger")).open().unwrap();
+        let tables = Tables::open(database, &settings(&data)).unwrap();
+        tables.write_out(0).unwrap();
+        drop(tables);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let ledger = open(&data).unwrap();
+            let all = ShardSpec { index: 0, count: 1 };
+            let timers = async || {
+                let page = ledger.timers(all, TimerPosition::START, Timestamp::MAX, 10).await;
+                page.unwrap().owed
+            };
+            let owed = timers().await;
+            assert_eq!(owed.len(), 3);
+            let settlements = owed.into_iter().map(|owed| Settlement {
+                key: owed.key,
+                round: owed.round,
+                attempts: owed.attempts,
+                owed_as: owed.owed_as,
+                interrupted: 0,
+                at: Timestamp::from_millis(1),
+                attempt: None,
+                resolution: Resolution::Delivered,
+            });
+            let settled = ledger.settle(settlements.collect()).await.unwrap();
+            assert_eq!(settled, [Settled::Settled; 3]);
+            // Later commits, behind which nobody can see what stood before.
+            for n in 0..3_u8 {
+                ledger.set_setting("color", &[n]).await.unwrap();
+                ledger.shared.tables.write_out(0).unwrap();
+            }
+            assert_eq!(timers().await, []);
+            ledger.close().await;
+        });
     }
 }
