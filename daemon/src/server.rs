@@ -35,7 +35,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 pub(crate) use self::pace::Pace;
-use self::pace::{Paced, Served, Serving};
+use self::pace::{Paced, Served, Serving, Told};
 use crate::lifecycle::{Fatal, spawn};
 
 /// How long a failed accept (no descriptors left) is not tried again.
@@ -166,6 +166,7 @@ impl Server {
             let stream = Paced::new(stream, pace, Arc::clone(&served));
             let service = service_fn(move |request: Request<Incoming>| {
                 let serving = Serving::begin(&served);
+                let request = request.map(|body| Told::new(body, &served));
                 let admitted = gate.admits(&request).then(|| face.borrow().router.clone());
                 async move {
                     let answer = match admitted {

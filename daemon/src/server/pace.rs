@@ -9,16 +9,31 @@
 //!  └─ idle_max: closed    └─ head_max: closed  └─ (the API bounds the body)
 //! ```
 //! A timer is moved only where a deadline is earlier than it stands, so a quick request costs none.
+//!
+//! At its end a connection lingers where the client may still be sending: an answer that came
+//! before the body's end (413, 401, 503) would not be read otherwise. A socket that is closed with
+//! bytes unread, or that gets more of them, resets the connection (RFC 9112, 9.6), and a client
+//! whose write fails seldom looks for an answer.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a connection that has sent its last byte waits for the client's.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// What it reads and throws away meanwhile: twice the longest body that there is an answer for.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+/// At a time.
+const LINGER_READ: usize = 8192;
 
 /// The two deadlines.
 #[derive(Clone, Copy, Debug)]
@@ -29,21 +44,24 @@ pub(crate) struct Pace {
     pub(crate) head_max: Duration,
 }
 
-/// Whether a request is being served; the connection's service tells it, its socket reads it.
+/// Whether a request is being served, and whether its body has come; the connection's service tells
+/// it, its socket reads it.
 ///
 /// Both run in one task, so no order between threads is needed.
 #[derive(Debug)]
 pub(super) struct Served {
     start: Instant,
     serving: AtomicBool,
+    /// Whether the body of the last request has not been read to its end.
+    body_open: AtomicBool,
     /// When the last request was answered, in microseconds after the start; 0 where none was.
     answered_us: AtomicU64,
 }
 
 impl Default for Served {
     fn default() -> Self {
-        let (serving, answered_us) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { start: Instant::now(), serving, answered_us }
+        let (serving, body_open) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { start: Instant::now(), serving, body_open, answered_us: AtomicU64::new(0) }
     }
 }
 
@@ -66,6 +84,44 @@ impl Drop for Serving {
     }
 }
 
+/// A request's body that tells when it has come to its end.
+#[derive(Debug)]
+pub(super) struct Told<B> {
+    inner: B,
+    served: Arc<Served>,
+}
+
+impl<B: Body> Told<B> {
+    pub(super) fn new(inner: B, served: &Arc<Served>) -> Self {
+        served.body_open.store(!inner.is_end_stream(), Ordering::Relaxed);
+        Self { inner, served: Arc::clone(served) }
+    }
+}
+
+impl<B: Body<Data: Buf> + Unpin> Body for Told<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.served.body_open.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// A socket whose reads fail when the connection has taken too long.
 #[derive(Debug)]
 pub(super) struct Paced<S> {
@@ -79,13 +135,18 @@ pub(super) struct Paced<S> {
     /// Since when it is idle, or in a head.
     since: Instant,
     timer: Pin<Box<Sleep>>,
+    /// Whether the client has sent its last byte.
+    ended: bool,
+    /// How much was thrown away since we sent ours; none where we have not.
+    lingered: Option<usize>,
 }
 
 impl<S> Paced<S> {
     pub(super) fn new(inner: S, pace: Pace, served: Arc<Served>) -> Self {
         let since = Instant::now();
         let timer = Box::pin(sleep_until(since + pace.idle_max));
-        Self { inner, pace, served, seen_us: 0, in_head: false, since, timer }
+        let (in_head, ended) = (false, false);
+        Self { inner, pace, served, seen_us: 0, in_head, since, timer, ended, lingered: None }
     }
 
     /// Whether the other side's time is running: it does not while a request is served.
@@ -132,6 +193,33 @@ impl<S> Paced<S> {
             self.timer.as_mut().reset(deadline);
         }
     }
+
+    /// Whether the client is in the middle of a request that we are done with: of its body, or of a
+    /// head that was refused.
+    fn may_be_sending(&mut self) -> bool {
+        let refused_head = self.is_running() && self.in_head;
+        !self.ended && (refused_head || self.served.body_open.load(Ordering::Relaxed))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Paced<S> {
+    /// Reads and throws away until the client's end, or until it is enough.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waste = [MaybeUninit::uninit(); LINGER_READ];
+        loop {
+            if self.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::uninit(&mut waste);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer));
+            let lingered = self.lingered.unwrap_or(0) + buffer.filled().len();
+            self.lingered = Some(lingered);
+            if read.is_err() || buffer.filled().is_empty() || lingered >= LINGER_BYTES_MAX {
+                self.ended = true;
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
@@ -147,12 +235,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         };
         if buffer.filled().len() > before {
             this.note_read();
+        } else {
+            this.ended = true;
         }
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -183,7 +273,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.lingered.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.lingered = Some(0);
+            self.timer.as_mut().reset(Instant::now() + LINGER_MAX);
+        }
+        if self.may_be_sending() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -272,5 +370,70 @@ mod tests {
         assert!(read.is_err(), "idle for less than its time");
         client.write_all(b"x").await.unwrap();
         assert_eq!(seconds_to_timeout(&mut paced).await, 5);
+    }
+
+    /// A request whose body has not been read.
+    fn body_open(served: &Arc<Served>) {
+        Told::new(http_body_util::Full::new(bytes::Bytes::from_static(b"{}")), served);
+    }
+
+    /// Lets the connection end; seconds that it took.
+    async fn seconds_to_end(paced: &mut Paced<DuplexStream>) -> u64 {
+        let start = Instant::now();
+        paced.shutdown().await.unwrap();
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_may_be_sending_is_waited_for() {
+        let (mut client, mut paced, served) = connection();
+        body_open(&served);
+        let sending = async {
+            // More than the pipe holds: somebody reads it.
+            client.write_all(&[b'x'; 5000]).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            client.write_all(&[b'x'; 5000]).await.unwrap();
+            drop(client);
+        };
+        let (seconds, ()) = tokio::join!(seconds_to_end(&mut paced), sending);
+        assert_eq!(seconds, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_for_ever_is_not() {
+        let (_client, mut paced, served) = connection();
+        body_open(&served);
+        assert_eq!(seconds_to_end(&mut paced).await, LINGER_MAX.as_secs());
+        let (mut client, mut paced, served) = connection();
+        body_open(&served);
+        let flood = async { while client.write_all(&[b'x'; 1000]).await.is_ok() {} };
+        tokio::select! {
+            seconds = seconds_to_end(&mut paced) => assert_eq!(seconds, 0, "by its bytes"),
+            () = flood => panic!("the end comes when the connection is dropped"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_sent_all_is_not_waited_for() {
+        // Nothing begun; a body that was read to its end; a client that has ended.
+        let (_client, mut paced, _) = connection();
+        assert_eq!(seconds_to_end(&mut paced).await, 0);
+        let (_client, mut paced, served) = connection();
+        let full = http_body_util::Full::new(bytes::Bytes::from_static(b"{}"));
+        http_body_util::BodyExt::collect(Told::new(full, &served)).await.unwrap();
+        assert_eq!(seconds_to_end(&mut paced).await, 0);
+        let (client, mut paced, served) = connection();
+        body_open(&served);
+        drop(client);
+        assert_eq!(paced.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(seconds_to_end(&mut paced).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_head_is_read_on() {
+        let (mut client, mut paced, _) = connection();
+        client.write_all(b"POST ").await.unwrap();
+        paced.read_u8().await.unwrap();
+        assert_eq!(seconds_to_end(&mut paced).await, LINGER_MAX.as_secs());
     }
 }

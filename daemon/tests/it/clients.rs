@@ -72,6 +72,43 @@ async fn bad_requests_are_refused_and_leave_nothing_behind() {
     assert_eq!(sink.count(), 0);
 }
 
+/// For all requests that are answered before they are whole: a client that is still sending can
+/// send on and reads the answer; its connection is not reset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_in_the_middle_of_a_request_arrives() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home, &Setup::default()).await;
+    let key = daemon.tenant("acme", "https://example.com/").await;
+    let post = "POST /v1/events HTTP/1.1\r\nHost: x\r\n";
+    for (name, start, status) in [
+        (
+            "body",
+            format!("{post}Authorization: Bearer {key}\r\nContent-Length: 10485760\r\n\r\n{{"),
+            "413",
+        ),
+        ("caller", format!("{post}Content-Length: 10000\r\n\r\n{{"), "401"),
+        ("head", format!("{post}X: {}", "x".repeat(1 << 20)), "431"),
+    ] {
+        let address = daemon.api;
+        let talk = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).expect("a connection");
+            stream.set_read_timeout(Some(LATE * 2)).expect("a socket");
+            stream.write_all(start.as_bytes()).expect("sent");
+            // Answered, and over as far as the server is concerned.
+            while stream.peek(&mut [0; 1]).expect("an answer") == 0 {}
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_millis(20));
+                stream.write_all(&[b'x'; 900]).expect("sent behind the answer");
+            }
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("an orderly end");
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        let answer = talk.await.expect("no panic");
+        assert_eq!(statuses(&answer), [status], "{name}: {answer}");
+    }
+}
+
 /// A kept-alive connection lives on beyond the time of a head, and ends when it has been idle for
 /// too long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
