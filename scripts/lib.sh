@@ -21,7 +21,7 @@ NODE_OLDEST=20.0.0
 # Exit status of a step that could not run on this machine and said why (as automake and Meson have it).
 SKIPPED=77
 
-passed=0 failed=0 skipped=0 failures=()
+passed=0 failed=0 skipped=0 failures=() times=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -63,6 +63,7 @@ chromium_path() {
 
 # count NAME STATUS SECONDS
 count() {
+    times+=("$3 s $1")
     case $2 in
     0) passed=$((passed + 1)) && say "   ok      $1 ($3 s)" ;;
     "$SKIPPED") skipped=$((skipped + 1)) && say "   skipped $1 ($3 s)" ;;
@@ -92,8 +93,9 @@ quiet_step() {
     return "$status"
 }
 
-# Ends the script: which steps failed, then the line that test tools print.
+# Ends the script: where the time went, which steps failed, then the line that test tools print.
 finish() {
+    say "longest: $(printf '%s\n' "${times[@]}" | sort -rn | head -n 8 | paste -sd ';' | sed 's/;/; /g'); in all $SECONDS s"
     if [ "$failed" -gt 0 ]; then say "failed: $(printf '%s; ' "${failures[@]}" | sed 's/; $//')"; fi
     say "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || printf ', %s skipped' "$skipped")"
     [ "$failed" -eq 0 ]

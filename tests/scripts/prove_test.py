@@ -47,6 +47,26 @@ class Prove(unittest.TestCase):
     def test_a_script_that_fails_is_seen(self):
         self.assertFalse(self.verdict(status=1).is_held)
 
+    def test_what_failed_is_told_again_at_the_end(self):
+        run = prove.Run()
+        run.failures = ["one::b: thread panicked\n at x"]
+        run.scripts = {
+            "s": (1, "noise\n  not held: a 201 too many\nproof: 7 tried 3 held 2\n"),
+            "t": (1, "a\nb\nc\nd\n"),
+            "held": (0, "not held: is no fault of one that holds"),
+            "skipped": (77, "not held: x"),
+        }
+        told = ["one::b: thread panicked at x", "s: not held: a 201 too many", "t: b", "t: c", "t: d"]
+        self.assertEqual(list(run.faults()), told)
+
+    def test_a_failed_test_keeps_its_words(self):
+        run = prove.Run()
+        with tempfile.TemporaryDirectory() as folder:
+            junit = Path(folder, "junit.xml")
+            junit.write_text(JUNIT.format(held=3, b='<failure message="left is not right" type="x"/>'))
+            run.read_junit(junit)
+        self.assertEqual(list(run.faults()), ["two::b: left is not right"])
+
     def test_what_did_not_run_is_seen(self):
         self.assertIn("NOT RUN: s", self.verdict(status=None).word)
         self.assertIn("NOT RUN: gone", self.verdict(promise={**PROMISE, "tests": ["a", "gone"]}).word)
