@@ -229,8 +229,8 @@ fn racing() {
     area("racing");
 }
 
-/// Random histories, each step compared with the reference in memory: the longest area, so its facts
-/// are tests of their own, which run beside each other.
+/// Random histories, each step compared with the reference in memory: the longest area, so its
+/// facts are tests of their own, which run beside each other.
 mod random {
     use super::part;
 
