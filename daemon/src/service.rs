@@ -26,7 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often a start asks for more time, and for how much: three chances to be heard.
 const START_TICK: Duration = Duration::from_secs(5);
 const START_ASKS: Duration = Duration::from_secs(20);
-/// A start that takes longer hangs: a recovery reads a few hundred megabytes at most.
+/// A start that takes longer hangs: a recovery reads a few hundred megabytes at most. (One that
+/// brings over an older data directory, of many millions of events, goes on at the next start.)
 const START_MAX: Duration = Duration::from_mins(15);
 
 /// The supervisor, where there is one, and what it has to know of the configuration.
