@@ -23,14 +23,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a connection that has sent its last byte waits for the client's.
 const LINGER_MAX: Duration = Duration::from_secs(2);
-/// What it reads and throws away meanwhile: twice the longest body that there is an answer for.
+/// What it reads and throws away meanwhile: three of the longest batches that a default takes.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 /// At a time.
 const LINGER_READ: usize = 8192;
@@ -98,7 +97,7 @@ impl<B: Body> Told<B> {
     }
 }
 
-impl<B: Body<Data: Buf> + Unpin> Body for Told<B> {
+impl<B: Body + Unpin> Body for Told<B> {
     type Data = B::Data;
     type Error = B::Error;
 
