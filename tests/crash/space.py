@@ -25,9 +25,10 @@ SETTINGS = {
 }
 FREED_S_MAX = 60.0
 RATE = 500
-# Room that is left in each story; the daemon looks after it four times a second.
+# Room that is left in each story; the daemon looks after it four times a second, and gives up the ballast below 32 MiB.
+# At 4 MiB in 60 ms it looks at least once in between.
 BELOW_FLOOR, SLOWLY, AT_ONCE = 100, 4, 0
-STEP, STEP_S = 4 << 20, 0.03
+STEP, STEP_S = 4 << 20, 0.06
 FAULT = 70
 REFUSED = "events are refused with 507"
 
@@ -90,7 +91,8 @@ class Full(Served):
             self.start_on_full()
         check(self.daemon.alive(), f"the daemon has ended on a full disk:\n{self.daemon.printed()}")
         eventually("it is not ready", lambda: self.daemon.readiness() == 503 or not self.filler.exists())
-        check(not slowly or not self.ballast.exists(), "the ballast was kept")
+        # A machine that is late looks late: below the floor it was long before.
+        eventually("the ballast is given up", lambda: not (slowly and self.ballast.exists()))
         self.sink.answer()
         missing = account.wait_delivered(20.0, self.daemon.alive)
         check(not missing, f"{len(missing)} events were not delivered on a full disk\n{self.daemon.printed()}")

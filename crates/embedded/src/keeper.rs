@@ -1,11 +1,13 @@
-//! The thread that looks after what may wait: full memtables, the witness, free space, sizes.
+//! The threads that look after what may wait: full memtables, the witness, sizes; and free space.
 //!
-//! Apart from the writer, because each of these blocks on the disk and nobody waits for it.
+//! Apart from the writer, because each of these blocks on the disk and nobody waits for it. Free
+//! space has a thread of its own: what fills a disk quickly makes a sync slow as well, and the
+//! ballast must not wait for the witness just then.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::journal::HeldJournals;
@@ -20,45 +22,67 @@ const LOOK: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_millis(20);
 /// Looks between two proofs of the witness, and two measurements of sizes.
 const LOOKS_A_PROOF: u32 = 4;
+/// The keeper, and who watches the free space.
+const THREADS: usize = 2;
 
-/// A running keeper.
+/// A running keeper, and who watches the free space.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     stop: Arc<AtomicBool>,
-    thread: Thread,
-    handle: JoinHandle<()>,
+    threads: [JoinHandle<()>; THREADS],
 }
 
 impl Keeper {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(crate) fn start(shared: Arc<Shared>, witness: Witness, space: Space) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let kept = Arc::clone(&shared);
-        let handle = thread::Builder::new()
+        let (kept, watched) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (keeper_stopped, watcher_stopped) = (Arc::clone(&stop), Arc::clone(&stop));
+        let watcher = thread::Builder::new()
+            .name("ledger-space".to_owned())
+            .spawn(move || watch(&watched, space, &watcher_stopped))?;
+        let keeper = thread::Builder::new()
             .name("ledger-keeper".to_owned())
-            .spawn(move || run(&kept, witness, space, &stopped))?;
-        shared.set_keeper(handle.thread().clone());
-        Ok(Self { stop, thread: handle.thread().clone(), handle })
+            .spawn(move || run(&kept, witness, &keeper_stopped))?;
+        shared.set_keeper(keeper.thread().clone());
+        Ok(Self { stop, threads: [keeper, watcher] })
     }
 
-    /// Writes the last proof and ends the thread.
+    /// Writes the last proof and ends the threads.
     pub(crate) fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.unpark();
-        // A panic in it has been told by the panic hook.
-        drop(self.handle.join());
+        for handle in self.threads {
+            handle.thread().unpark();
+            // A panic in it has been told by the panic hook.
+            drop(handle.join());
+        }
     }
 }
 
-fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &AtomicBool) {
+/// With nobody else left, nobody could stop them.
+fn goes_on(shared: &Arc<Shared>, stop: &AtomicBool) -> bool {
+    !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > THREADS
+}
+
+/// Looks at the free space again and again.
+fn watch(shared: &Arc<Shared>, mut space: Space, stop: &AtomicBool) {
+    let _told = shared.tell_of_panic("watch over free space");
+    while goes_on(shared, stop) {
+        thread::park_timeout(LOOK);
+        match space.look() {
+            Ok(room) => shared.set_room(room),
+            Err(error) => tracing::warn!(%error, "cannot look at the free space"),
+        }
+    }
+}
+
+fn run(shared: &Arc<Shared>, mut witness: Witness, stop: &AtomicBool) {
     let _told = shared.tell_of_panic("keeper");
     let mut memtables = Memtables::default();
     let mut journals = HeldJournals::new(shared.directory.store());
     let mut looks = 0;
     let mut proven = 0;
-    // With nobody else left, nobody could stop it.
-    while !stop.load(Ordering::SeqCst) && Arc::strong_count(shared) > 1 {
+    while goes_on(shared, stop) {
         // Woken early where a memtable is full.
         thread::park_timeout(LOOK);
         memtables.look(&shared.tables);
@@ -68,10 +92,6 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, mut space: Space, stop: &Atom
         }
         if let Err(error) = journals.look() {
             tracing::debug!(%error, "cannot look at the journals");
-        }
-        match space.look() {
-            Ok(room) => shared.set_room(room),
-            Err(error) => tracing::warn!(%error, "cannot look at the free space"),
         }
         looks += 1;
         if looks % LOOKS_A_PROOF == 0 {
