@@ -46,6 +46,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 pub mod tools;
+mod turns;
 mod upgrade;
 mod witness;
 mod writer;

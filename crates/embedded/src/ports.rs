@@ -5,6 +5,7 @@ mod events;
 mod expiry;
 mod jobs;
 mod journal;
+mod listing;
 mod tenants;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::directory::Directory;
 use crate::settings::{Commit, Observer, Settings};
 use crate::space::Room;
 use crate::tables::{ReadError, Tables};
+use crate::turns::Turns;
 use crate::witness::Proof;
 
 /// Tenants kept in memory; beyond it the cache starts over. 20,000 take about 10 MB.
@@ -88,6 +89,7 @@ pub(crate) struct Shared {
     tenants: RwLock<TenantCache>,
     counters: Counters,
     keeper: OnceLock<Thread>,
+    pub(crate) turns: Turns,
     // Last: the directory is unlocked when everything in it is closed.
     pub(crate) directory: Directory,
 }
@@ -119,6 +121,7 @@ impl Shared {
             tenants: RwLock::default(),
             counters: Counters::default(),
             keeper: OnceLock::new(),
+            turns: Turns::default(),
             directory,
         }
     }

@@ -1,0 +1,149 @@
+//! Pages are what a look at every event makes of them, however small the steps are.
+
+use std::sync::Arc;
+
+use posthaste_domain::{DeadLetterCause, Owed, Resolution};
+use posthaste_ports::memory::NullSink;
+use posthaste_ports::{DeadLetters as _, EventStore, Journal as _, Scope, TenantStore as _};
+use tempfile::TempDir;
+
+use super::*;
+use crate::ledger::Ledger;
+use crate::testing::{Chance, Watch, event, home, new_tenant, outcome, settings, tenant_id};
+
+const NOW: Timestamp = Timestamp::from_millis(1_000);
+const STATUSES: [Option<EventStatus>; 6] = [
+    None,
+    Some(EventStatus::Pending),
+    Some(EventStatus::Delivered),
+    Some(EventStatus::Failed),
+    Some(EventStatus::Dlq),
+    Some(EventStatus::Purged),
+];
+
+/// Events of a tenant between those of two others, settled as `resolve` says, if at all.
+async fn ledger(
+    count: u64,
+    mut resolve: impl FnMut(usize) -> Option<Resolution>,
+) -> (TempDir, Ledger, Vec<EventId>) {
+    let home = home();
+    let opened = Ledger::open(settings(&home), Arc::new(NullSink), Arc::new(Watch::default()));
+    let ledger = opened.unwrap().0;
+    let mut ids = Vec::new();
+    for name in ["acmd", "acme", "acmf"] {
+        ledger.create(new_tenant(name, 0)).await.unwrap();
+        // Some at the same time.
+        let at = |n| Timestamp::from_millis(n / 3);
+        let events: Vec<_> = (0..count).map(|n| event(name, at(n), n.into())).collect();
+        if name == "acme" {
+            ids = events.iter().map(|event| event.id).collect();
+        }
+        for events in events.chunks(500) {
+            ledger.accept(events.to_vec()).await.unwrap();
+        }
+    }
+    let owed = owed(&ledger).await;
+    let settled = owed.iter().enumerate().filter_map(|(n, owed)| Some((owed, resolve(n)?)));
+    let settled = settled.map(|(owed, resolution)| outcome(owed, NOW, resolution)).collect();
+    ledger.settle(settled).await.unwrap();
+    (home, ledger, ids)
+}
+
+async fn owed(ledger: &Ledger) -> Vec<Owed> {
+    let (tenant, all) = (tenant_id("acme"), usize::MAX);
+    ledger.backlog(&tenant, EndpointId::DEFAULT, EventId::MIN, all).await.unwrap().owed
+}
+
+fn dead() -> Resolution {
+    Resolution::DeadLettered { cause: DeadLetterCause::Gone }
+}
+
+fn retry(due: u64) -> Resolution {
+    Resolution::Retry { due: Timestamp::from_millis(due) }
+}
+
+/// A page by steps of these sizes, and how many steps it took.
+fn page(ledger: &Ledger, query: ListQuery, sizes: Sizes) -> (EventPage, usize) {
+    let mut listing = Listing { sizes, ..Listing::new(query) };
+    while !listing.step(&ledger.shared, &tenant_id("acme")).unwrap() {}
+    let steps = listing.steps;
+    (listing.page(), steps)
+}
+
+/// What the page should be, from a look at every event.
+async fn expected(ledger: &Ledger, ids: &[EventId], query: ListQuery) -> EventPage {
+    let mut events = Vec::new();
+    for id in ids.iter().rev().filter(|id| query.before.is_none_or(|before| **id < before)) {
+        let detail = ledger.event(&tenant_id("acme"), *id, query.now).await.unwrap().unwrap();
+        if query.status.is_none_or(|status| status == detail.summary.status) {
+            events.push(detail.summary);
+        }
+    }
+    let more = events.len() > query.limit;
+    events.truncate(query.limit);
+    let next = events.last().filter(|_| more).map(|last| last.id);
+    EventPage { events, next }
+}
+
+#[tokio::test]
+async fn pages_are_what_a_look_at_every_event_makes_of_them() {
+    for seed in 0..8 {
+        let mut chance = Chance(seed);
+        // Some histories have few of a kind, so that steps find nothing.
+        let kinds = *chance.pick(&[3, 6, 6, 60]).unwrap();
+        let mut draw = || match chance.below(kinds) {
+            0 => Some(retry(1 + chance.below(2_000))),
+            1 => Some(dead()),
+            2 => Some(Resolution::Delivered),
+            _ => None,
+        };
+        let (_home, ledger, ids) = ledger(200, |_| draw()).await;
+        ledger.purge(&Scope::Tenant(tenant_id("acme")), NOW).await.unwrap();
+        let rest = owed(&ledger).await;
+        let more = rest.iter().filter(|_| chance.below(9) == 0);
+        ledger.settle(more.map(|owed| outcome(owed, NOW, dead())).collect()).await.unwrap();
+        for _ in 0..150 {
+            let status = *chance.pick(&STATUSES).unwrap();
+            let before = chance.pick(&ids).copied().filter(|_| chance.below(2) == 0);
+            let limit = *chance.pick(&[1, 2, 7, 100]).unwrap();
+            let query = ListQuery { status, before, limit, now: NOW };
+            let mut size = || *chance.pick(&[1, 2, 3, 5, 9]).unwrap();
+            let sizes = Sizes { rows: size(), rows_first: size(), marks: size(), times: size() };
+            let expected = expected(&ledger, &ids, query).await;
+            let case = format!("seed {seed}, {query:?}, {sizes:?}");
+            assert_eq!(page(&ledger, query, sizes).0, expected, "{case}");
+            let listed = EventStore::list(&ledger, &tenant_id("acme"), query).await.unwrap();
+            assert_eq!(listed, expected, "{case}");
+        }
+        ledger.close().await;
+    }
+}
+
+/// However many there are of another status, no step reads more of them than its sizes say.
+#[tokio::test]
+async fn a_step_is_bounded() {
+    const EVENTS: usize = 10_000;
+    let waiting = |n| (n < 3).then_some(Resolution::Delivered);
+    let failed = |n| Some(if n < 3 { retry(1) } else { retry(2_000) });
+    let due = |n| Some(if n < 3 { retry(2_000) } else { retry(1) });
+    let bound = |rows: usize| EVENTS.div_ceil(rows) + 1;
+    let chunk = SIZES.marks * SIZES.times;
+    type Resolve<'a> = &'a dyn Fn(usize) -> Option<Resolution>;
+    let cases: [(EventStatus, Resolve<'_>, usize); 3] = [
+        (EventStatus::Delivered, &waiting, bound(chunk)),
+        (EventStatus::Pending, &failed, bound(SIZES.rows)),
+        (EventStatus::Failed, &due, bound(SIZES.rows)),
+    ];
+    for (status, resolve, steps_max) in cases {
+        let (_home, ledger, ids) = ledger(EVENTS as u64, resolve).await;
+        let query = ListQuery { status: Some(status), before: None, limit: 100, now: NOW };
+        let (found, steps) = page(&ledger, query, SIZES);
+        let events: Vec<_> = found.events.iter().map(|event| event.id).collect();
+        assert_eq!(events, [ids[2], ids[1], ids[0]], "{status:?}");
+        assert!(steps > 3 && steps <= steps_max, "{status:?}: {steps} steps of {steps_max}");
+        // And the commonest page is one.
+        let any = ListQuery { status: None, ..query };
+        assert_eq!(page(&ledger, any, SIZES).1, 1);
+        ledger.close().await;
+    }
+}
