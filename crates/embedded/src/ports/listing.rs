@@ -1,13 +1,16 @@
 //! Pages of a tenant's events, newest first, read step by step.
 //!
 //! Each status is found by what stands for it: fresh rows and due retries for PENDING, marks
-//! otherwise. For DELIVERED nothing stands but the mark that every event has: there, events that
-//! another mark or a fresh row names are passed by without their rows. A step reads a bounded part
-//! of the way, from one view; an event is judged in one step only, so it is never there twice.
+//! otherwise. Which retries are due is asked of the timers where few are, or all but few; of the
+//! rows of all that failed otherwise. For DELIVERED nothing stands but the mark
+//! that every event has: there, events that another mark or a fresh row names are passed by without
+//! their rows. A step reads a bounded part of the way, from one view; an event is judged in one
+//! step only, so it is never there twice.
 
 use std::cmp::Reverse;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
 
-use fjall::Guard;
 use posthaste_domain::{EndpointId, EventId, EventStatus, TenantId, Timestamp};
 use posthaste_ports::{EventPage, EventSummary, ListQuery};
 
@@ -28,9 +31,12 @@ struct Sizes {
     marks: usize,
     /// How often.
     times: usize,
+    /// Timers that are looked at, everybody's: more than there are attempts in flight, which is
+    /// how many are due where the engine keeps up.
+    timers: usize,
 }
 
-const SIZES: Sizes = Sizes { rows: 1_000, rows_first: 200, marks: 256, times: 8 };
+const SIZES: Sizes = Sizes { rows: 250, rows_first: 200, marks: 256, times: 2, timers: 1_000 };
 
 /// A page that is being read.
 #[derive(Debug)]
@@ -43,6 +49,15 @@ pub(super) struct Listing {
     /// lawful one, but nobody begins a page behind it.
     below: Option<EventId>,
     steps: usize,
+    /// Whether there are too many timers to be asked.
+    many_timers: bool,
+}
+
+/// Which of a tenant's retries have the status that is asked for; the newest first.
+enum Retries {
+    Only(Vec<EventId>),
+    AllBut(Vec<EventId>),
+    Untold,
 }
 
 /// What a step has seen.
@@ -57,7 +72,7 @@ struct Seen {
 impl Listing {
     pub(super) fn new(query: ListQuery) -> Self {
         let events = Vec::with_capacity(query.limit.min(100) + 1);
-        Self { query, sizes: SIZES, events, below: query.before, steps: 0 }
+        Self { query, sizes: SIZES, events, below: query.before, steps: 0, many_timers: false }
     }
 
     /// Whether it has begun.
@@ -71,12 +86,20 @@ impl Listing {
         let Self { query, sizes, below, .. } = *self;
         let wanted = (query.limit + 1).saturating_sub(self.events.len());
         let scan = Scan { shared, view: &view, tenant, query, below, wanted };
+        let retries = match query.status {
+            Some(EventStatus::Pending | EventStatus::Failed) if !self.many_timers => {
+                let retries = scan.told_apart(sizes.timers)?;
+                self.many_timers = matches!(retries, Retries::Untold);
+                retries
+            }
+            _ => Retries::Untold,
+        };
         let seen = match query.status {
             None => scan.marked(keys::MARK_ANY, sizes.rows),
-            Some(EventStatus::Pending) => scan.pending(sizes.rows),
+            Some(EventStatus::Pending) => scan.pending(retries, sizes.rows),
+            Some(EventStatus::Failed) => scan.retries(retries, sizes.rows),
             Some(EventStatus::Delivered) if self.has_begun() => scan.delivered(sizes),
             Some(EventStatus::Delivered) => scan.marked(keys::MARK_ANY, sizes.rows_first),
-            Some(EventStatus::Failed) => scan.marked(MARK_FAILED, sizes.rows),
             Some(EventStatus::Dlq) => scan.marked(MARK_DEAD, sizes.rows),
             Some(EventStatus::Purged) => scan.marked(MARK_PURGED, sizes.rows),
         }?;
@@ -118,14 +141,23 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The rows of a keyspace whose keys are `prefix` and an event id, newest first.
-    fn newest(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = Guard> {
-        let mut end = key(prefix, self.below.unwrap_or(EventId::MAX));
+    /// The events that a keyspace names behind `prefix`, newest first.
+    fn newest(
+        &self,
+        table: Table,
+        prefix: Vec<u8>,
+    ) -> impl Iterator<Item = Result<EventId, ReadError>> {
+        let mut end = key(&prefix, self.below.unwrap_or(EventId::MAX));
         if self.below.is_none() {
             // Longer than any key with this id: the id itself is in.
             end.push(0);
         }
-        self.view.range(table, prefix.to_vec()..end).rev()
+        let guards = self.view.range(table, prefix.clone()..end).rev();
+        guards.map(move |guard| id_of(table, &prefix, &key_of(table, guard)?))
+    }
+
+    fn marks(&self, mark: u8) -> impl Iterator<Item = Result<EventId, ReadError>> {
+        self.newest(Table::Marks, keys::mark_prefix(mark, self.tenant))
     }
 
     /// What is wanted of an event.
@@ -135,11 +167,15 @@ impl Scan<'_> {
         Ok(event.filter(|it| self.query.status.is_none_or(|status| status == it.status)))
     }
 
-    /// Events by a keyspace that only names them, at most so many of them looked at.
-    fn named(&self, table: Table, prefix: &[u8], rows_max: usize) -> Result<Seen, ReadError> {
+    /// What is wanted of these, newest first, at most so many of them looked at.
+    fn among(
+        &self,
+        ids: impl Iterator<Item = Result<EventId, ReadError>>,
+        rows_max: usize,
+    ) -> Result<Seen, ReadError> {
         let mut events = Vec::new();
-        for (n, guard) in self.newest(table, prefix).enumerate() {
-            let id = id_of(table, prefix, &key_of(table, guard)?)?;
+        for (n, id) in ids.enumerate() {
+            let id = id?;
             events.extend(self.wanted(id)?);
             if events.len() >= self.wanted || n + 1 >= rows_max {
                 return Ok(Seen { events, reached: Some(id) });
@@ -149,14 +185,69 @@ impl Scan<'_> {
     }
 
     fn marked(&self, mark: u8, rows_max: usize) -> Result<Seen, ReadError> {
-        self.named(Table::Marks, &keys::mark_prefix(mark, self.tenant), rows_max)
+        self.among(self.marks(mark), rows_max)
+    }
+
+    /// What the timers say of the tenant's retries, as long as those that are due or those that are
+    /// not are at most so many, with all others'.
+    fn told_apart(&self, timers_max: usize) -> Result<Retries, ReadError> {
+        // Read after the view is taken: it is lowered before a commit can be seen.
+        let low = Timestamp::from_millis(self.shared.timers_low.load(Ordering::SeqCst));
+        let later = self.query.now.plus_millis(1);
+        let is_pending = self.query.status == Some(EventStatus::Pending);
+        Ok(if let Some(due) = self.timers(low, Some(self.query.now), timers_max)? {
+            if is_pending { Retries::Only(due) } else { Retries::AllBut(due) }
+        } else if let Some(later) = self.timers(later, None, timers_max)? {
+            if is_pending { Retries::AllBut(later) } else { Retries::Only(later) }
+        } else {
+            Retries::Untold
+        })
+    }
+
+    /// The tenant's retries of a time, newest first, unless more timers are than so many.
+    fn timers(
+        &self,
+        from: Timestamp,
+        until: Option<Timestamp>,
+        timers_max: usize,
+    ) -> Result<Option<Vec<EventId>>, ReadError> {
+        let mut events = Vec::new();
+        let timers = self.view.from(Table::Timers, Bound::Included(keys::time(from).to_vec()));
+        for (n, guard) in timers.enumerate() {
+            let timer = keys::parse_timer(&key_of(Table::Timers, guard)?);
+            match timer {
+                Some((due, _)) if until.is_some_and(|until| due > until) => break,
+                _ if n >= timers_max => return Ok(None),
+                Some((_, key)) if key.tenant == *self.tenant => events.push(key.event),
+                // What is no timer of ours is told of by who delivers.
+                _ => {}
+            }
+        }
+        events.sort_unstable_by_key(|id| Reverse(*id));
+        Ok(Some(events))
+    }
+
+    fn retries(&self, retries: Retries, rows_max: usize) -> Result<Seen, ReadError> {
+        match retries {
+            Retries::Only(events) => {
+                let is_older = |id: &EventId| self.below.is_none_or(|below| *id < below);
+                self.among(events.into_iter().filter(is_older).map(Ok), rows_max)
+            }
+            Retries::AllBut(others) => {
+                let is_other =
+                    |id: &EventId| others.binary_search_by_key(&Reverse(id), Reverse).is_ok();
+                let marks = self.marks(MARK_FAILED);
+                self.among(marks.filter(|id| !id.as_ref().is_ok_and(is_other)), rows_max)
+            }
+            Retries::Untold => self.marked(MARK_FAILED, rows_max),
+        }
     }
 
     /// What is fresh, and retries that are due: as far as the latter were looked at.
-    fn pending(&self, rows_max: usize) -> Result<Seen, ReadError> {
-        let retries = self.marked(MARK_FAILED, rows_max)?;
-        let fresh_prefix = keys::fresh_prefix(self.tenant, EndpointId::DEFAULT);
-        let fresh = self.named(Table::Fresh, &fresh_prefix, rows_max)?;
+    fn pending(&self, retries: Retries, rows_max: usize) -> Result<Seen, ReadError> {
+        let retries = self.retries(retries, rows_max)?;
+        let fresh = self.newest(Table::Fresh, keys::fresh_prefix(self.tenant, EndpointId::DEFAULT));
+        let fresh = self.among(fresh, rows_max)?;
         // What is older than either came to is left to the next step.
         let reached = retries.reached.max(fresh.reached);
         let mut events = fresh.events;
@@ -168,11 +259,7 @@ impl Scan<'_> {
 
     /// What no fresh row and no mark of its own names.
     fn delivered(&self, sizes: Sizes) -> Result<Seen, ReadError> {
-        let prefix = keys::mark_prefix(keys::MARK_ANY, self.tenant);
-        let mut marks = self.newest(Table::Marks, &prefix).map(|guard| {
-            let key = key_of(Table::Marks, guard)?;
-            id_of(Table::Marks, &prefix, &key)
-        });
+        let mut marks = self.marks(keys::MARK_ANY);
         let mut seen = Seen::default();
         for _ in 0..sizes.times {
             let ids = marks.by_ref().take(sizes.marks).collect::<Result<Vec<_>, _>>()?;
