@@ -1,11 +1,11 @@
 //! Pages of a tenant's events, newest first, read step by step.
 //!
 //! Each status is found by what stands for it: fresh rows and due retries for PENDING, marks
-//! otherwise. Which retries are due is asked of the timers where few are, or all but few; of the
-//! rows of all that failed otherwise. For DELIVERED nothing stands but the mark
-//! that every event has: there, events that another mark or a fresh row names are passed by without
-//! their rows. A step reads a bounded part of the way, from one view; an event is judged in one
-//! step only, so it is never there twice.
+//! otherwise. Which retries are due their rows tell; where the first step does not do with those,
+//! the timers are asked, as long as few are due or all but few. For DELIVERED nothing stands but
+//! the mark that every event has: behind the first step, events that another mark or a fresh row
+//! names are passed by without their rows. A step reads a bounded part of the way, from one view;
+//! an event is judged in one step only, so it is never there twice.
 
 use std::cmp::Reverse;
 use std::ops::Bound;
@@ -86,14 +86,15 @@ impl Listing {
         let Self { query, sizes, below, .. } = *self;
         let wanted = (query.limit + 1).saturating_sub(self.events.len());
         let scan = Scan { shared, view: &view, tenant, query, below, wanted };
-        let retries = match query.status {
-            Some(EventStatus::Pending | EventStatus::Failed) if !self.many_timers => {
-                let retries = scan.told_apart(sizes.timers)?;
-                self.many_timers = matches!(retries, Retries::Untold);
-                retries
-            }
-            _ => Retries::Untold,
-        };
+        let mut retries = Retries::Untold;
+        let needs_retries =
+            matches!(query.status, Some(EventStatus::Pending | EventStatus::Failed));
+        // Not at first: timers are everybody's, and so are those that have gone but stand in the
+        // way of who looks for the next.
+        if needs_retries && self.has_begun() && !self.many_timers {
+            retries = scan.told_apart(sizes.timers)?;
+            self.many_timers = matches!(retries, Retries::Untold);
+        }
         let seen = match query.status {
             None => scan.marked(keys::MARK_ANY, sizes.rows),
             Some(EventStatus::Pending) => scan.pending(retries, sizes.rows),

@@ -133,14 +133,14 @@ async fn a_step_is_bounded() {
     let due = |n| Some(if n < 3 { retry(2_000) } else { retry(1) });
     let bound = |rows: usize| EVENTS.div_ceil(rows) + 1;
     let chunk = SIZES.marks * SIZES.times;
-    let one = 1..=1;
+    let two = 2..=2;
     type Resolve<'a> = &'a dyn Fn(usize) -> Option<Resolution>;
     let cases: [(EventStatus, Resolve<'_>, Sizes, RangeInclusive<usize>); 5] = [
         (EventStatus::Delivered, &waiting, SIZES, 4..=bound(chunk)),
         (EventStatus::Pending, &failed, UNTOLD, 4..=bound(SIZES.rows)),
-        (EventStatus::Pending, &failed, SIZES, one.clone()),
+        (EventStatus::Pending, &failed, SIZES, two.clone()),
         (EventStatus::Failed, &due, UNTOLD, 4..=bound(SIZES.rows)),
-        (EventStatus::Failed, &due, SIZES, one),
+        (EventStatus::Failed, &due, SIZES, two),
     ];
     for (status, resolve, sizes, expected) in cases {
         let (_home, ledger, ids) = ledger(EVENTS as u64, resolve).await;
