@@ -9,7 +9,7 @@ mod tenants;
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use posthaste_domain::ApiKey;
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 use tokio::time::{sleep, timeout};
 
 use self::process::{Child, Ended, bind_to_this_thread};
@@ -45,6 +46,8 @@ pub struct System {
     running: RefCell<Option<Child>>,
     /// What processes before the present one used.
     past: Cell<Usage>,
+    /// Keep its ports from everybody else, also while it is down.
+    _reserved: [Socket; 2],
 }
 
 impl System {
@@ -64,7 +67,7 @@ impl System {
             "there is no {}: build it (cargo build --release) or name it with --binary",
             binary.display()
         );
-        let [api, admin] = free_addresses()?;
+        let ((api, first), (admin, second)) = (reserve()?, reserve()?);
         let mut chance = Chance::new(u64::from(std::process::id()), 0);
         let admin_key =
             ApiKey::from_entropy(&std::array::from_fn(|_| chance.bits().to_le_bytes()[0]));
@@ -94,6 +97,7 @@ impl System {
             log: log.to_owned(),
             running: RefCell::new(None),
             past: Cell::new(Usage::default()),
+            _reserved: [first, second],
         })
     }
 
@@ -195,10 +199,36 @@ impl System {
     }
 }
 
-/// Two free ports of loopback. They are free until somebody else takes them, which on ports that
-/// the kernel chooses is unlikely within the moment that it takes to start.
-fn free_addresses() -> Result<[SocketAddr; 2]> {
-    let free = || TcpListener::bind("127.0.0.1:0");
-    let (first, second) = (free()?, free()?);
-    Ok([first.local_addr()?, second.local_addr()?])
+/// A port of loopback that the kernel gives to nobody else while the socket lives, neither to who
+/// binds to port 0 nor to who connects. Who names the port may listen there nevertheless, because
+/// the socket does not listen, and both allow that the address is used again (`SO_REUSEADDR`, which
+/// tokio's and std's listeners set).
+fn reserve() -> Result<(SocketAddr, Socket)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let address = socket.local_addr()?.as_socket().context("a port without an address")?;
+    Ok((address, socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_reserved_port_is_only_for_who_names_it() {
+        let (address, reserved) = reserve().unwrap();
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let refused = other.bind(&address.into()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse, "who does not ask to use it again");
+        // As a system that is started, killed and started again.
+        for _ in 0..2 {
+            TcpListener::bind(address).expect("it can be listened at");
+        }
+        drop(reserved);
+        other.bind(&address.into()).expect("then it is free again");
+    }
 }

@@ -53,10 +53,17 @@ UNKNOWN = {"AWS::EC2::FlowLog"}
 BATCHES = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:SendMessage")
 
 
+RESERVED = []
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the kernel gives to nobody else while this process lives. Who names it may listen there, because the
+    socket that keeps it does not, and both allow that the address is used again."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    RESERVED.append(kept)
+    return kept.getsockname()[1]
 
 
 def until(what, wanted, seconds):

@@ -1,12 +1,11 @@
 //! Emulators on ports of loopback that the system chooses, each for one test.
 
-use std::net::TcpListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dynoxide::Database;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::subjects::ACCOUNT;
@@ -36,6 +35,7 @@ impl Dynoxide {
 pub(crate) struct Ministack {
     pub(crate) url: String,
     child: Child,
+    _reserved: TcpSocket,
     _home: tempfile::TempDir,
 }
 
@@ -50,12 +50,8 @@ main()
 impl Ministack {
     pub(crate) async fn start() -> Self {
         let python = python();
-        // Between our letting go of the port and its taking it somebody else may be quicker; then
-        // the looks below end in the child's exit.
-        let port = StdListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port of loopback")
-            .port();
+        let reserved = reserve();
+        let port = reserved.local_addr().expect("it is bound").port();
         let home = tempfile::tempdir().expect("a directory");
         let child = Command::new(&python)
             .args(["-c", MINISTACK])
@@ -71,7 +67,12 @@ impl Ministack {
             .stderr(Stdio::null())
             .spawn()
             .expect("python starts");
-        let mut ministack = Self { url: format!("http://127.0.0.1:{port}"), child, _home: home };
+        let mut ministack = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            child,
+            _reserved: reserved,
+            _home: home,
+        };
         for _ in 0..LOOKS_MAX {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return ministack;
@@ -90,6 +91,15 @@ impl Drop for Ministack {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A port of loopback that the kernel gives to nobody else while the socket lives. Nobody listens
+/// there; who names it may, where it allows that the address is used again.
+pub(crate) fn reserve() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option of every socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+    socket
 }
 
 /// The Python that has ministack.

@@ -1,12 +1,10 @@
 //! What a person reads when AWS cannot be used, and that `check` sees it.
 
-use std::net::TcpListener;
-
 use posthaste_aws::{DynamoRows, Error, NewRow, Settings, SqsQueue};
 use posthaste_domain::{EventId, RowKey, TenantId};
 use posthaste_ports::{PortError, Queue, Rows};
 
-use crate::emulators::{Dynoxide, Ministack};
+use crate::emulators::{Dynoxide, Ministack, reserve};
 use crate::subjects::{client, settings};
 
 fn key() -> RowKey {
@@ -51,9 +49,8 @@ async fn what_is_missing_is_named() {
 /// Nobody listens there: it may be over soon.
 #[tokio::test]
 async fn what_does_not_answer_is_tried_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let reserved = reserve();
+    let url = format!("http://{}", reserved.local_addr().unwrap());
     let client = client(settings(&url)).await;
     let received = SqsQueue::main(&client).receive(1, 0).await;
     let Err(PortError::Transient(line)) = received else { panic!("{received:?}") };
