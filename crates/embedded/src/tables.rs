@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::compaction::Leveled;
+use fjall::config::PartitioningPolicy;
 use fjall::{
     Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot,
 };
@@ -229,6 +230,13 @@ impl Tables {
                     // worker one more message for each memtable that is full, and a worker that
                     // meets a full channel waits for ever for room that only it can make.
                     .max_memtable_size(u64::MAX)
+                    // In pieces, from the first level on, of which a table keeps only the list in
+                    // memory; the pieces come by the cache, which is bounded. In one piece they are
+                    // kept by every table that was written in the upper levels, also when it has
+                    // moved down as it is, which tables of ids that grow do: 100 KB of 8 MB, and
+                    // so memory would grow with the backlog.
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
+                    .filter_block_partitioning_policy(PartitioningPolicy::all(true))
                     .compaction_strategy(Arc::new(
                         Leveled::default().with_table_target_size(TABLE_BYTES),
                     ))

@@ -218,3 +218,28 @@ fn memtables_are_kept_until_the_store_lets_go_of_them() {
         assert!(memtables.sealed.len() <= 3, "{} in round {round}", memtables.sealed.len());
     }
 }
+
+/// However much is in the tables, memory holds the lists of the pieces of their indexes and filters
+/// only; ids grow, so most tables move down as they were written.
+#[test]
+fn what_tables_keep_in_memory_is_small_beside_them() {
+    const TABLES: u64 = 24;
+    const ROWS: u64 = 2_000;
+    let (home, mut chance) = (home(), Chance(7));
+    let tables = tables(&home);
+    let keyspace = tables.keyspace(Table::Payloads);
+    for row in 0..TABLES * ROWS {
+        keyspace.insert(row.to_be_bytes(), noise(&mut chance, 512).to_vec()).unwrap();
+        if row % ROWS == ROWS - 1 {
+            tables.write_out(1).unwrap();
+        }
+    }
+    let tree = &keyspace.tree;
+    assert!(tree.table_count() > 1 && tree.disk_space() > TABLES * ROWS * 512);
+    let kept = tree.pinned_block_index_size() + tree.pinned_filter_size();
+    // In one piece they would be 234 KB.
+    assert!(kept < 12_000, "{kept} bytes of {} tables", tree.table_count());
+    let row = 777_u64.to_be_bytes();
+    assert_eq!(tables.get(Table::Payloads, &row).unwrap().unwrap().len(), 512);
+    assert!(tables.get(Table::Payloads, &[1; 8]).unwrap().is_none());
+}
