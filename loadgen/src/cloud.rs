@@ -115,6 +115,12 @@ impl Cloud {
         (self.plan.ingest == Ingest::Queue).then(|| Arc::new(mail()))
     }
 
+    /// Whether messages cannot be received yet.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        !self.released.load(Ordering::SeqCst)
+    }
+
     /// The load has ended: what was held can be received, all of it at once.
     pub fn release(&self) {
         if !self.released.swap(true, Ordering::SeqCst) {

@@ -417,7 +417,7 @@ pub struct ChaosRecord {
     pub gap_ns: Option<u64>,
 }
 
-/// What was left when the load ended.
+/// What was left when the load ended; where a backlog was held, when the last of it was there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drain {
     /// Accepted and not delivered at that moment.

@@ -66,8 +66,10 @@ async fn what_is_put_waits_until_it_is_released() {
         String::from_utf8(answer).unwrap().matches("load-000003").count()
     };
     assert_eq!(receive().await, 0);
+    assert!(cloud.is_holding());
     cloud.release();
     cloud.release();
+    assert!(!cloud.is_holding());
     assert!(receive().await >= 5);
     let delivered = Delivered { events: 0, payload_bytes_mean: 0.0 };
     let record = cloud.record(&Counted::default(), delivered, &[], 0).await.unwrap();

@@ -73,6 +73,16 @@ const GENERATOR: Which = Which {
     samples: |collector| &collector.own,
 };
 
+/// What there was when the load ended.
+#[derive(Clone, Copy, Debug)]
+struct LoadEnd {
+    at: Nanos,
+    /// Accepted and not delivered.
+    backlog: u64,
+    /// Delivered until then.
+    delivered: u64,
+}
+
 /// Sums of the counts at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
@@ -99,8 +109,7 @@ pub(super) struct Collector {
     begun: (Usage, Usage),
     /// The same at the beginning of the measure phase.
     measured: Option<Ends>,
-    /// When the load ended: undelivered then, delivered until then.
-    load_end: Option<(u64, u64)>,
+    load_end: Option<LoadEnd>,
     system: Vec<ProcessSample>,
     own: Vec<ProcessSample>,
 }
@@ -131,10 +140,11 @@ impl Collector {
         self.measured = Some(Ends::now(stage, stage.shared.clock.now()));
     }
 
-    /// The load has ended.
-    pub(super) fn load_ends(&mut self, stage: &Stage) {
+    /// The load has ended: at its time, or where the backlog was held until all of it was there,
+    /// then. The later one counts.
+    pub(super) fn load_ends(&mut self, stage: &Stage, at: Nanos) {
         let backlog = stage.shared.account().backlog();
-        self.load_end = Some((backlog, self.sums(stage).delivered));
+        self.load_end = Some(LoadEnd { at, backlog, delivered: self.sums(stage).delivered });
         stage.shared.watch_drain(backlog / 100);
     }
 
@@ -454,9 +464,11 @@ impl Collector {
     }
 
     fn drain(&self, stage: &Stage, account: &Totals) -> Drain {
-        let Some((backlog, before)) = self.load_end else { return Drain::default() };
+        let Some(LoadEnd { at: load_end, backlog, delivered: before }) = self.load_end else {
+            return Drain::default();
+        };
         let last = self.sinks.iter().map(|sink| lock(sink).last_delivery).max().unwrap_or(0);
-        let since = |at: Nanos| seconds(at.saturating_sub(stage.shared.window().to));
+        let since = |at: Nanos| seconds(at.saturating_sub(load_end));
         let delivered = self.sums(stage).delivered - before;
         let is_done = account.accepted == account.delivered;
         // In a run without a backlog the first delivery after the load would be it.

@@ -175,24 +175,14 @@ impl Course<'_> {
             tokio::try_join!(system, cloud).map(|_| ())
         };
         tokio::pin!(chaos);
-        let mut chaos_over = false;
+        let (mut chaos_over, mut is_sent) = (false, false);
         let mut tick = window.start + stage.scenario.interval;
         let deadline = window.to.saturating_add(stage.scenario.phases.drain);
         let mut announced = None;
         loop {
             let phase = self.announce(announced, clock.now(), &window);
             announced = Some(phase);
-            let drained = async {
-                if chaos_over && phase == Phase::Drain {
-                    publisher.finished().await;
-                    if let Some(cloud) = &stage.cloud {
-                        cloud.release();
-                    }
-                    shared.drained().await;
-                } else {
-                    pending().await
-                }
-            };
+            let drained = async { if is_sent { shared.drained().await } else { pending().await } };
             select! {
                 () = until(&clock, tick) => {
                     self.tick();
@@ -207,6 +197,14 @@ impl Course<'_> {
                     Ok(()) => chaos_over = true,
                     Err(error) => return Outcome::Broken(format!("{error:#}")),
                 },
+                () = publisher.finished(), if chaos_over && phase == Phase::Drain && !is_sent => {
+                    is_sent = true;
+                    // What was held waits until now, however late the generator was.
+                    if let Some(cloud) = stage.cloud.as_ref().filter(|cloud| cloud.is_holding()) {
+                        self.collector.load_ends(stage, clock.now());
+                        cloud.release();
+                    }
+                }
                 () = drained => return Outcome::Whole,
                 () = until(&clock, deadline) => return Outcome::Whole,
                 () = interrupts.next() => return Outcome::Interrupted,
@@ -222,7 +220,7 @@ impl Course<'_> {
             match phase {
                 Phase::WarmUp => {}
                 Phase::Measure => self.collector.measure_begins(self.stage),
-                Phase::Drain => self.collector.load_ends(self.stage),
+                Phase::Drain => self.collector.load_ends(self.stage, window.to),
             }
         }
         phase

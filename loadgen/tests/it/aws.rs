@@ -40,6 +40,7 @@ fn a_backlog_waits_for_the_end_of_the_load() {
     let aws = settled(&measured);
     let drain = &measured.summary.drain;
     assert_eq!(drain.backlog, measured.summary.account.accepted);
+    assert_eq!(drain.delivered, drain.backlog);
     assert!(drain.backlog >= 4_999 && drain.rate_to_99.is_some(), "{drain:?}");
     assert!(aws.per_event.requests < 1.0, "{:?}", aws.per_event);
 }

@@ -1,7 +1,11 @@
 //! Pages are what a look at every event makes of them, however small the steps are.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 
 use posthaste_domain::{DeadLetterCause, Owed, Resolution};
 use posthaste_ports::memory::NullSink;
@@ -10,6 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::ledger::Ledger;
+use crate::settings::{Commit, Observer};
 use crate::testing::{Chance, Watch, event, home, new_tenant, outcome, settings, tenant_id};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -154,4 +159,77 @@ async fn a_step_is_bounded() {
         assert_eq!(page(&ledger, any, sizes).1, 1);
         ledger.close().await;
     }
+}
+
+/// A clock before which every thread but the test's stands still while it is stopped, and with it
+/// whoever reads a step.
+struct Stopped {
+    test: ThreadId,
+    /// Whether it is stopped, and how many stand before it.
+    state: Mutex<(bool, u32)>,
+    changed: Condvar,
+    micros: AtomicU64,
+}
+
+impl Stopped {
+    fn stop(&self, is_stopped: bool) {
+        self.state.lock().unwrap().0 = is_stopped;
+        self.changed.notify_all();
+    }
+
+    fn somebody_stands(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |(_, standing)| *standing == 0).unwrap());
+    }
+}
+
+impl Observer for Stopped {
+    fn monotonic_us(&self) -> u64 {
+        if thread::current().id() != self.test {
+            let mut state = self.state.lock().unwrap();
+            state.1 += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, |(is_stopped, _)| *is_stopped).unwrap();
+            state.1 -= 1;
+        }
+        self.micros.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn committed(&self, _commit: &Commit) {}
+
+    fn failed(&self, reason: &str) {
+        panic!("{reason}");
+    }
+}
+
+/// Who hangs up and asks again has not gained a second turn.
+#[tokio::test]
+async fn a_list_that_is_given_up_has_its_turn_until_its_step_ends() {
+    let home = home();
+    let (state, changed) = (Mutex::default(), Condvar::new());
+    let micros = AtomicU64::new(0);
+    let clock = Arc::new(Stopped { test: thread::current().id(), state, changed, micros });
+    let observer: Arc<dyn Observer> = Arc::clone(&clock) as _;
+    let ledger = Ledger::open(settings(&home), Arc::new(NullSink), observer).unwrap().0;
+    let [acme, other] = ["acme", "other"].map(tenant_id);
+    ledger.create(new_tenant("acme", 0)).await.unwrap();
+    ledger.accept(vec![event("acme", NOW, 1)]).await.unwrap();
+    let query = ListQuery { status: None, before: None, limit: 10, now: NOW };
+    let mut nobody = Context::from_waker(Waker::noop());
+
+    clock.stop(true);
+    {
+        let mut given_up = pin!(EventStore::list(&ledger, &acme, query));
+        assert!(given_up.as_mut().poll(&mut nobody).is_pending());
+        clock.somebody_stands();
+    }
+    let mut next = pin!(ledger.shared.turns.take(&acme, false, || 0));
+    assert!(next.as_mut().poll(&mut nobody).is_pending(), "its step has not ended");
+    let mut beside = pin!(ledger.shared.turns.take(&other, false, || 0));
+    assert!(matches!(beside.as_mut().poll(&mut nobody), Poll::Ready(_)));
+    clock.stop(false);
+    next.await.end(0, 0);
+    let page = EventStore::list(&ledger, &acme, query).await.unwrap();
+    assert_eq!(page.events.len(), 1);
+    ledger.close().await;
 }
