@@ -3,6 +3,7 @@ systems that can be filled and cut off."""
 
 import ctypes
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -42,7 +43,7 @@ class Home:
 
     def __init__(self, binary, folder, **settings):
         self.binary, self.data = Path(binary).resolve(), Path(folder) / "data"
-        self.admin_key, self.key = new_api_key(), None
+        self.admin_key, self.key, self.asked = new_api_key(), None, False
         self.settings = {
             "server.listen": "127.0.0.1:0",
             "server.admin-listen": "127.0.0.1:0",
@@ -65,8 +66,15 @@ class Home:
         return daemon
 
     def tenant(self, daemon, target):
-        body = {"tenant_id": TENANT, "target_url": target}
-        self.key = Api(daemon.api, self.admin_key).json("POST", "/v1/tenants", body, expect=201)["api_key"]
+        operator, body = Api(daemon.api, self.admin_key), {"tenant_id": TENANT, "target_url": target}
+        asked, self.asked = self.asked, True
+        answer = operator.request("POST", "/v1/tenants", json.dumps(body).encode())
+        if asked and answer.status == 409:
+            # A life that ended before its answer had kept it.
+            answer = operator.request("POST", f"/v1/tenants/{TENANT}/keys")
+        if answer.status != 201:
+            raise AssertionError(f"the tenant is not made: {answer.status} {answer.body!r}")
+        self.key = json.loads(answer.body)["api_key"]
         return self.key
 
     def pause(self, daemon, paused):
