@@ -152,7 +152,9 @@ impl Batch {
         id: &TenantId,
         key: &[u8],
     ) -> Result<Option<TenantRecord>, ReadError> {
-        self.row(Table::Tenants, key)?.map(|row| tenant_record(row, id)).transpose()
+        self.row(Table::Tenants, key)?
+            .map(|row| tenant_record(row, id, self.tables.vault()))
+            .transpose()
     }
 
     /// Writes a row of no meaning to each table from which this commit takes rows away.

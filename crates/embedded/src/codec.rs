@@ -14,7 +14,8 @@
 //! is ours because the store's own end at its blocks: a block that is whole but in the wrong place,
 //! or a row that this program mangled, is found here.
 //!
-//! A kind that has never changed is of version 1; a tenant has a version 2 besides, see `tenant`.
+//! A kind that has never changed is of version 1; a tenant has versions 2 and 3 besides, see
+//! `tenant`.
 //!
 //! Invariant: a released version is never changed and always readable; `tests/fixtures` holds
 //! bytes of each. Input from disk never panics.
@@ -38,6 +39,8 @@ use thiserror::Error;
 const VERSION: u8 = 1;
 /// The version of a tenant's record that has options.
 const VERSION_OF_OPTIONS: u8 = 2;
+/// The version of a tenant's record that is sealed.
+const VERSION_OF_SEALED: u8 = 3;
 const CHECKSUM_LEN: usize = 4;
 /// No record is longer: what claims to be is damaged, and must not make us allocate.
 const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -62,6 +65,9 @@ pub enum CodecError {
     /// The checksum fits, the fields do not.
     #[error("not the expected fields")]
     Fields,
+    /// Sealed, and not with the key that is there; or changed since.
+    #[error("sealed with another key, or changed since")]
+    Sealed,
 }
 
 /// What can be read as a record: the kinds of this module. A name of ours, so that nobody else

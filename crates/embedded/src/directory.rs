@@ -7,6 +7,7 @@
 //! witness      see witness.rs
 //! ballast      see space.rs
 //! attempts-N   see register.rs, one for each shard
+//! seal-key     see vault.rs; only where the operator keeps none elsewhere
 //! unwell       how the ledger failed, since it last ended well: see open.rs
 //! quarantine-T see quarantine.rs, in AWS mode
 //! ```
@@ -148,6 +149,16 @@ impl Directory {
 
     pub(crate) fn ballast(&self) -> PathBuf {
         self.path.join("ballast")
+    }
+
+    /// The key by which tenants are sealed, where it lies here.
+    pub(crate) fn seal_key(&self) -> PathBuf {
+        self.path.join("seal-key")
+    }
+
+    /// Puts that key there.
+    pub(crate) fn write_seal_key(&self, text: &str) -> io::Result<()> {
+        write_durably(&self.seal_key(), format!("{text}\n").as_bytes())
     }
 
     pub(crate) fn register(&self, shard: u32) -> PathBuf {

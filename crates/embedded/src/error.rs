@@ -69,6 +69,16 @@ pub enum OpenError {
         /// What it holds.
         found: String,
     },
+    /// Its tenants are sealed with another key, or the key is gone.
+    #[error(
+        "the secrets in {} are sealed with a key that is not there: put back the one that they \
+         were sealed with, as data.seal-key or as the file seal-key in it",
+        path.display()
+    )]
+    OtherSealKey {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A repair into it was not finished.
     #[error(
         "{} is what a repair was writing when it was cut off; remove it, and begin the repair \
@@ -150,6 +160,7 @@ impl OpenError {
             | Self::Unwritable { .. }
             | Self::Locked { .. }
             | Self::Unfinished { .. }
+            | Self::OtherSealKey { .. }
             | Self::HoldsEvents { .. } => false,
         }
     }

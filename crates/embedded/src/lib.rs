@@ -48,6 +48,7 @@ mod testing;
 pub mod tools;
 mod turns;
 mod upgrade;
+mod vault;
 mod witness;
 mod writer;
 
@@ -59,3 +60,4 @@ pub use open::{CacheRecovery, Recovery};
 pub use register::AttemptRegister;
 pub use settings::{Commit, Observer, Settings, SyncMode};
 pub use shared::{Health, Stats};
+pub use vault::SealKey;

@@ -44,6 +44,7 @@ use crate::shared::Shared;
 use crate::space::Space;
 use crate::tables::{ACCEPTED_LOSS_KEY, ReadError, Table, Tables};
 use crate::upgrade;
+use crate::vault;
 use crate::witness::{Proof, Witness};
 use crate::writer::Writer;
 
@@ -204,9 +205,15 @@ fn open_locked(
             Looked { proof, scan, rest }
         }
     };
-    let tables = open_store(&directory, &settings)?;
+    let mut tables = open_store(&directory, &settings)?;
     if matches!(purpose, Purpose::Cache { .. }) && owes_events(&tables) {
         return Err(OpenError::HoldsEvents { path: directory.path().to_owned() });
+    }
+    let mut seals = None;
+    if !matches!(purpose, Purpose::Cache { .. }) {
+        let found = vault::establish(&directory, &tables, &settings)?;
+        tables.set_vault(Arc::clone(&found.vault));
+        seals = Some(found);
     }
     let places = (&directory, &settings);
     let (found, last) = loss::last_commit(&tables, places, proof, &scan, &mut recovery)?;
@@ -218,6 +225,17 @@ fn open_locked(
         let moved = upgrade::run(&shared, &mut writer)?;
         if moved > 0 {
             let note = format!("{moved} events were brought over to this version's format");
+            recovery.notes.push(note);
+        }
+    }
+    if let Some(seals) = &seals {
+        let sealed = vault::seal_tenants(&shared, &mut writer, seals)?;
+        if sealed > 0 {
+            recovery.notes.push(format!("{sealed} tenants were sealed; see data.seal-key"));
+        }
+        if seals.lies_about {
+            let path = shared.directory.seal_key();
+            let note = format!("{} is not needed any more: remove it", path.display());
             recovery.notes.push(note);
         }
     }
@@ -319,6 +337,9 @@ fn settle_in(
         }
     };
     recovery.interrupted = counted.map_err(unread)?;
+    if let Some(vault) = shared.tables.vault() {
+        vault.note(&mut batch).map_err(unread)?;
+    }
     let identity = identity::establish(&shared.tables, instance, &mut batch);
     let identity = identity.map_err(|error| match error {
         EstablishError::Read(error) => unread(error),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use posthaste_ports::{CLAIM_KEPT_MS, DEAD_KEPT_MS, DELIVERED_KEPT_MS};
 
+use crate::vault::SealKey;
+
 const MIB: u64 = 1 << 20;
 
 /// How a commit is made durable before it is acknowledged.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub dead_kept_ms: u64,
     /// How long an idempotency claim holds, in milliseconds.
     pub claim_kept_ms: u64,
+    /// What tenants are sealed with; none for a key that lies in the directory.
+    pub seal_key: Option<SealKey>,
     /// Whether to go on where acknowledged commits are proven to be missing.
     pub accept_loss: bool,
 }
@@ -70,6 +74,7 @@ impl Settings {
             delivered_kept_ms: DELIVERED_KEPT_MS,
             dead_kept_ms: DEAD_KEPT_MS,
             claim_kept_ms: CLAIM_KEPT_MS,
+            seal_key: None,
             accept_loss: false,
         }
     }

@@ -24,6 +24,7 @@ use crate::error;
 use crate::keys;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::vault::Vault;
 
 /// The name of the one row that is written with every commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
@@ -32,6 +33,8 @@ pub(crate) const IDENTITY_KEY: &[u8] = b"identity";
 /// Written with the commit by which an operator went on without what was lost: the commit that was
 /// the last one then. (Empty in earlier versions.)
 pub(crate) const ACCEPTED_LOSS_KEY: &[u8] = b"accepted loss";
+/// The name of the row that says which key tenants are sealed with; see `vault.rs`.
+pub(crate) const SEAL_KEY: &[u8] = b"seal key";
 /// The name of a row without meaning, behind all others of its table; see
 /// [`crate::batch::Batch::commit`].
 pub(crate) const TIDE_KEY: &[u8] = &[0xFF; 9];
@@ -218,6 +221,8 @@ pub(crate) struct Tables {
     database: Database,
     keyspaces: [Keyspace; Table::ALL.len()],
     memtable_bytes: u64,
+    /// What opens tenants; a cache (AWS mode) has none.
+    vault: Option<Arc<Vault>>,
 }
 
 impl Tables {
@@ -246,7 +251,16 @@ impl Tables {
         let keyspaces = Table::ALL.map(open).into_iter().collect::<fjall::Result<Vec<_>>>()?;
         let keyspaces = keyspaces.try_into().unwrap_or_else(|_| unreachable!("one for each"));
         let memtable_bytes = settings.memtable_bytes.max(MEMTABLE_BYTES_MIN);
-        Ok(Self { database, keyspaces, memtable_bytes })
+        Ok(Self { database, keyspaces, memtable_bytes, vault: None })
+    }
+
+    /// Has tenants opened and sealed by it.
+    pub(crate) fn set_vault(&mut self, vault: Arc<Vault>) {
+        self.vault = Some(vault);
+    }
+
+    pub(crate) fn vault(&self) -> Option<&Vault> {
+        self.vault.as_deref()
     }
 
     /// The size at which a memtable is to be written out. Quiet keyspaces would pin the journals
@@ -342,7 +356,7 @@ impl Tables {
     /// A tenant, as committed.
     pub(crate) fn tenant(&self, id: &TenantId) -> Result<Option<TenantRecord>, ReadError> {
         let row = self.row::<TenantRow>(Table::Tenants, &keys::tenant(id))?;
-        row.map(|row| tenant_record(row, id)).transpose()
+        row.map(|row| tenant_record(row, id, self.vault())).transpose()
     }
 
     /// A payload, as committed.
@@ -482,9 +496,14 @@ pub(crate) const fn foreign_key(table: Table) -> ReadError {
 }
 
 /// The tenant that a row is.
-pub(crate) fn tenant_record(row: TenantRow, id: &TenantId) -> Result<TenantRecord, ReadError> {
+pub(crate) fn tenant_record(
+    row: TenantRow,
+    id: &TenantId,
+    vault: Option<&Vault>,
+) -> Result<TenantRecord, ReadError> {
     let table = Table::Tenants.name();
-    row.record(id.clone()).map_err(|source| ReadError::Damaged { table, source })
+    let opened = row.opened(id, vault).and_then(|row| row.record(id.clone()));
+    opened.map_err(|source| ReadError::Damaged { table, source })
 }
 
 fn payload(bytes: &[u8]) -> Result<Bytes, ReadError> {

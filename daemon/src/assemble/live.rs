@@ -145,6 +145,7 @@ mod tests {
         "data.free-space-floor=257MiB",
         "data.ballast=65MiB",
         "data.queue-max=99",
+        "data.seal-key=SEALKEY",
         "retention.delivered=29d",
         "retention.dead-letter=13d",
         "retention.idempotency=23h",
@@ -230,7 +231,7 @@ mod tests {
         let mut covered = BTreeSet::new();
         for set in OTHERS {
             let set = set.replace("KEYFILE", &key_file).replace("PEMFILE", &pem_file);
-            let set = set.replace("KEY", key.expose());
+            let set = set.replace("SEALKEY", &"a1".repeat(32)).replace("KEY", key.expose());
             let path = set.split('=').next().unwrap();
             let other = load(&set);
             let entry = other.listing.entry(path).unwrap();
@@ -257,5 +258,8 @@ mod tests {
             // What is not held went back to its default.
             assert_eq!(changed.is_empty(), !live, "{set}: {changed:?}");
         }
+        // Of a secret no flag can hold what it is.
+        let flags = load(&format!("data.seal-key={}", "a1".repeat(32))).listing.held();
+        config::load(Sources { flags, ..Sources::default() }).expect("it is read again");
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn ledger(config: &Config, accept_loss: bool) -> posthaste_embedded::
         delivered_kept_ms: retention.delivered_ms,
         dead_kept_ms: retention.dead_letter_ms,
         claim_kept_ms: retention.idempotency_ms,
+        seal_key: data.seal_key.clone(),
         accept_loss,
     }
 }

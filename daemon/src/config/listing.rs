@@ -129,7 +129,8 @@ impl Listing {
     /// What a reload leaves as it is, as flags that keep it so.
     #[must_use]
     pub fn held(&self) -> Vec<Flag> {
-        let held = self.entries.iter().filter(|entry| !entry.live);
+        // Of a secret there is no text; who uses one that is not live does so at the start only.
+        let held = self.entries.iter().filter(|entry| !entry.live && !entry.is_hidden());
         held.map(|entry| Flag::Held { setting: entry.path(), value: entry.plain() }).collect()
     }
 

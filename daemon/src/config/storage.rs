@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::kinds::Choice;
-use super::kinds::files::Directory;
+use posthaste_embedded::SealKey;
+
+use super::kinds::files::{Directory, Seal};
 use super::kinds::numbers::{Count, DAY, GIB, MIB, SECOND, Size, Time};
+use super::kinds::{Choice, Optional};
 use super::reader::Section;
 
 /// No row outlives ten years.
@@ -24,6 +26,8 @@ pub enum Sync {
 pub struct Data {
     /// The data directory.
     pub dir: PathBuf,
+    /// What tenants' records are sealed with; none for a key that lies in the data directory.
+    pub seal_key: Option<SealKey>,
     /// How a commit is made durable.
     pub sync: Sync,
     /// The memtable of one keyspace, in bytes.
@@ -50,6 +54,15 @@ impl Data {
                 "posthaste-data",
                 "Where everything is kept; made if it is missing. One process at a time; on a \
                  local disk, because network file systems break their promises.",
+            ),
+            seal_key: s.key(
+                "seal-key",
+                Optional(Seal),
+                "",
+                "Seals what is stored of a tenant: signing secrets, values of headers, target. \
+                 None means a key that is made with the data directory and lies in it, as the \
+                 file seal-key. With one that is kept elsewhere, who has the disk or a copy of \
+                 it has no secret; without it, no start. In AWS mode tables are encrypted by AWS.",
             ),
             sync: s.key(
                 "sync",

@@ -1,15 +1,17 @@
-//! A tenant's record, of version 1 and of version 2, which has its delivery options after it.
+//! A tenant's record: of version 1, of version 2, which has its delivery options after it, and of
+//! version 3, in which all of that is sealed but the shard key, which tools need without the key.
 //!
 //! ```text
 //!  version 1   target, secret, older secrets, plan, shard key, created, updated, version
 //!  version 2   the same, then: time-out, delays, attempts, rate, in flight, headers, paused,
 //!              lifted
+//!  version 3   shard key; nonce, sealed (version, and all that this version has), tag
 //! ```
 //!
-//! A tenant without options is still written as version 1: who goes back to an earlier release of
-//! this program can, for as long as nobody has set an option.
+//! Version 3 is what a ledger writes. The others are what is sealed, and what there was before.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
@@ -19,13 +21,34 @@ use posthaste_domain::{
 };
 use posthaste_ports::TenantRecord;
 
-use super::{CodecError, Decodable, Encodable, VERSION, VERSION_OF_OPTIONS, body_of, write_body};
+use super::{
+    CodecError, Decodable, Encodable, VERSION, VERSION_OF_OPTIONS, VERSION_OF_SEALED, body_of,
+    write_body,
+};
+use crate::vault::Vault;
 
 /// A tenant.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TenantRow {
+pub struct TenantRow(Form);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Form {
+    Clear(ClearRow),
+    Sealed(SealedRow),
+}
+
+/// What a tenant has.
+#[derive(Clone, PartialEq, Eq)]
+struct ClearRow {
     base: BaseRow,
     options: OptionsRow,
+}
+
+/// What version 3 has.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct SealedRow {
+    shard_key: u32,
+    sealed: Vec<u8>,
 }
 
 /// What version 1 has.
@@ -56,7 +79,7 @@ struct OptionsRow {
     lifted_at: Option<u64>,
 }
 
-impl Encodable for TenantRow {
+impl ClearRow {
     fn version(&self) -> u8 {
         if self.options == OptionsRow::default() { VERSION } else { VERSION_OF_OPTIONS }
     }
@@ -67,9 +90,7 @@ impl Encodable for TenantRow {
             write_body(&self.options, bytes);
         }
     }
-}
 
-impl Decodable for TenantRow {
     fn read(version: u8, body: &[u8]) -> Result<Self, CodecError> {
         let (base, options) = match version {
             VERSION => (body_of(body)?, OptionsRow::default()),
@@ -80,8 +101,80 @@ impl Decodable for TenantRow {
     }
 }
 
+impl Encodable for TenantRow {
+    fn version(&self) -> u8 {
+        match &self.0 {
+            Form::Clear(row) => row.version(),
+            Form::Sealed(_) => VERSION_OF_SEALED,
+        }
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match &self.0 {
+            Form::Clear(row) => row.write(bytes),
+            Form::Sealed(row) => write_body(row, bytes),
+        }
+    }
+}
+
+impl Decodable for TenantRow {
+    fn read(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        Ok(Self(match version {
+            VERSION_OF_SEALED => Form::Sealed(body_of(body)?),
+            earlier => Form::Clear(ClearRow::read(earlier, body)?),
+        }))
+    }
+}
+
+/// What a sealed record is about: nobody else's record opens in its place.
+fn about(id: &TenantId, shard_key: u32) -> Vec<u8> {
+    [b"posthaste tenant\0", &shard_key.to_le_bytes()[..], id.as_str().as_bytes()].concat()
+}
+
 impl TenantRow {
-    /// What is stored of a tenant.
+    /// Which shard owns the tenant.
+    #[must_use]
+    pub const fn shard_key(&self) -> u32 {
+        match &self.0 {
+            Form::Clear(row) => row.base.shard_key,
+            Form::Sealed(row) => row.shard_key,
+        }
+    }
+
+    /// Whether nobody reads it without the key.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        matches!(self.0, Form::Sealed(_))
+    }
+
+    /// The same, sealed.
+    ///
+    /// # Errors
+    /// Where the system gives no random numbers.
+    pub(crate) fn sealed(self, id: &TenantId, vault: &Vault) -> io::Result<Self> {
+        let Form::Clear(row) = &self.0 else { return Ok(self) };
+        let shard_key = row.base.shard_key;
+        let mut clear = vec![row.version()];
+        row.write(&mut clear);
+        let sealed = vault.seal(&about(id, shard_key), &clear)?;
+        Ok(Self(Form::Sealed(SealedRow { shard_key, sealed })))
+    }
+
+    /// The same, as it was before it was sealed.
+    ///
+    /// # Errors
+    /// [`CodecError::Sealed`] without the key that it was sealed with, or where it was changed or
+    /// is another tenant's.
+    pub(crate) fn opened(self, id: &TenantId, vault: Option<&Vault>) -> Result<Self, CodecError> {
+        let Form::Sealed(SealedRow { shard_key, sealed }) = &self.0 else { return Ok(self) };
+        let clear = vault.and_then(|vault| vault.open(&about(id, *shard_key), sealed));
+        let clear = clear.ok_or(CodecError::Sealed)?;
+        let (version, body) = clear.split_first().ok_or(CodecError::Fields)?;
+        Ok(Self(Form::Clear(ClearRow::read(*version, body)?)))
+    }
+
+    /// What is stored of a tenant, before it is sealed.
+    #[must_use]
     pub fn of(record: &TenantRecord) -> Self {
         let older = record.secrets.previous().iter();
         let base = BaseRow {
@@ -96,15 +189,18 @@ impl TenantRow {
             updated_at: record.updated_at.as_millis(),
             version: record.version,
         };
-        Self { base, options: OptionsRow::of(&record.options) }
+        Self(Form::Clear(ClearRow { base, options: OptionsRow::of(&record.options) }))
     }
 
     /// The tenant, whose id is in the row's key.
     ///
     /// # Errors
-    /// [`CodecError::Fields`] where a part is not what a tenant has.
+    /// [`CodecError::Fields`] where a part is not what a tenant has, [`CodecError::Sealed`] where
+    /// it is sealed.
     pub fn record(self, id: TenantId) -> Result<TenantRecord, CodecError> {
-        let Self { base, options } = self;
+        let Form::Clear(ClearRow { base, options }) = self.0 else {
+            return Err(CodecError::Sealed);
+        };
         let secret = |text: &str| WebhookSecret::try_new(text).map_err(|_| CodecError::Fields);
         let previous = base
             .previous
@@ -176,7 +272,11 @@ fn bounded<const MIN: u32, const MAX: u32>(
 /// path may be one.
 impl fmt::Debug for TenantRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantRow").field("version", &self.base.version).finish_non_exhaustive()
+        let version = match &self.0 {
+            Form::Clear(row) => Some(row.base.version),
+            Form::Sealed(_) => None,
+        };
+        f.debug_struct("TenantRow").field("version", &version).finish_non_exhaustive()
     }
 }
 

@@ -8,9 +8,11 @@ use posthaste_domain::{KeyHash, TenantId};
 use super::events::{Part, foreign, part};
 use crate::codec::{self, CodecError, KeyRow, TenantRow};
 use crate::damage::Kind;
+use crate::directory::Directory;
 use crate::keys::{self, RegistryKey};
 use crate::raw::{RawStore, Told};
 use crate::tables::{TIDE_KEY, Table};
+use crate::vault::{self, Vault};
 
 /// What is whole of it.
 #[derive(Default)]
@@ -29,13 +31,16 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Reads all of it, and tells of what is not whole.
-    pub(crate) fn read(store: &RawStore, told: &Told<'_>) -> Self {
+    ///
+    /// Sealed tenants are looked into where their key lies in the directory.
+    pub(crate) fn read(directory: &Directory, store: &RawStore, told: &Told<'_>) -> Self {
+        let vault = vault::lying_in(directory, store);
         let table = Table::Tenants;
         let mut registry = Self::default();
         let mut listed = BTreeSet::new();
         for (key, value) in store.rows(table, told) {
             let kept = match keys::parse_registry(&key) {
-                Some(RegistryKey::Tenant(id)) => registry.tenant(id, &value, told),
+                Some(RegistryKey::Tenant(id)) => registry.tenant(id, &value, vault.as_ref(), told),
                 Some(RegistryKey::ApiKey(hash)) => registry.api_key(hash, &value, told),
                 Some(RegistryKey::Owned) => {
                     listed.insert(key.to_vec());
@@ -96,10 +101,22 @@ impl Registry {
         }
     }
 
-    fn tenant(&mut self, id: TenantId, value: &[u8], told: &Told<'_>) -> bool {
-        let row = codec::decode::<TenantRow>(value).and_then(|row| row.record(id.clone()));
-        let Some(record) = self.part(row, told, format!("tenant {id}")) else { return false };
-        self.shard_keys.insert(id, record.shard_key);
+    fn tenant(
+        &mut self,
+        id: TenantId,
+        value: &[u8],
+        vault: Option<&Vault>,
+        told: &Told<'_>,
+    ) -> bool {
+        let whole = codec::decode::<TenantRow>(value).and_then(|row| {
+            let shard_key = row.shard_key();
+            if vault.is_some() || !row.is_sealed() {
+                row.opened(&id, vault)?.record(id.clone())?;
+            }
+            Ok(shard_key)
+        });
+        let Some(shard_key) = self.part(whole, told, format!("tenant {id}")) else { return false };
+        self.shard_keys.insert(id, shard_key);
         true
     }
 

@@ -35,7 +35,7 @@ use crate::directory::{Directory, sync_directory};
 use crate::keys::{self, Layout};
 use crate::raw::{RawStore, Told};
 use crate::settings::Settings;
-use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, Table, Tables};
+use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, SEAL_KEY, Table, Tables};
 use crate::witness::{Proof, Witness};
 
 /// Bytes in one batch.
@@ -135,7 +135,7 @@ fn write_anew(
         mended: 0,
         tenants: BTreeSet::new(),
     };
-    let registry = Registry::read(&store, &Told::nobody());
+    let registry = Registry::read(from, &store, &Told::nobody());
     repair.events(&store, &registry)?;
     repair.others(&store, &registry)?;
     if found.damages > 0 {
@@ -223,8 +223,9 @@ fn finish(from: &Directory, into: &Directory, last: CommitRow) -> Result<Verifie
         path: into.path().to_owned(),
         detail: error.to_string(),
     };
-    // Who was in flight when the last process ended.
-    for path in from.registers().map_err(failed)? {
+    // Who was in flight when the last process ended, and what tenants are sealed with.
+    let seal_key = Some(from.seal_key()).filter(|path| path.exists());
+    for path in from.registers().map_err(failed)?.into_iter().chain(seal_key) {
         let Some(name) = path.file_name() else { continue };
         let copy = into.path().join(name);
         let copied = fs::copy(&path, &copy).and_then(|_| File::open(&copy)?.sync_all());
@@ -357,6 +358,7 @@ impl Repair<'_, '_> {
                         self.output.put(Table::Meta, key, value)?;
                     }
                 }
+                SEAL_KEY => self.output.put(Table::Meta, key, value)?,
                 // One of an earlier version that says nothing keeps starts from looking closely.
                 ACCEPTED_LOSS_KEY if !value.is_empty() => {
                     self.output.put(Table::Meta, key, value)?;

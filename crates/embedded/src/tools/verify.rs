@@ -15,7 +15,7 @@ use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::journal::{self, Consent, Scan};
 use crate::raw::{self, RawStore, Told};
-use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, TIDE_KEY, Table};
+use crate::tables::{ACCEPTED_LOSS_KEY, COMMIT_KEY, IDENTITY_KEY, SEAL_KEY, TIDE_KEY, Table};
 use crate::witness::{Proof, Slot, Witness};
 
 /// How people name the row that every commit writes.
@@ -86,7 +86,7 @@ pub(crate) fn examine(
     }
     (verified.commit, verified.reached) = (last.number, scan.reaches(last).number);
     verified.accepted = last.accepted.max(proof.map_or(0, |proof| proof.accepted));
-    let registry = Registry::read(&store, told);
+    let registry = Registry::read(directory, &store, told);
     (verified.tenants, verified.keys) = (registry.tenants(), registry.keys);
     let mut expected = Expected::default();
     events(&store, &registry, &mut expected, &mut verified, told);
@@ -199,6 +199,9 @@ pub(crate) fn meta(
             }
             IDENTITY_KEY => {
                 part(codec::decode::<IdentityRow>(&value), told, Table::Meta, "the identity");
+            }
+            SEAL_KEY => {
+                part(codec::unframe(&value).map(|_| ()), told, Table::Meta, "which key seals");
             }
             ACCEPTED_LOSS_KEY | TIDE_KEY => {}
             _ => foreign(told, Table::Meta, &key),

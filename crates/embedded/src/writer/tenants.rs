@@ -37,7 +37,7 @@ impl Writer {
             version: 1,
         };
         insert_key(&record.id, &new.key, new.at, batch);
-        Ok(Created::Created(store(record, batch)))
+        Ok(Created::Created(store(record, batch)?))
     }
 
     /// Changes a tenant.
@@ -58,7 +58,7 @@ impl Writer {
         }
         record.updated_at = change.at;
         record.version += 1;
-        Ok(Some(store(record, batch)))
+        Ok(Some(store(record, batch)?))
     }
 
     /// Adds a key.
@@ -99,9 +99,14 @@ fn insert_key(id: &TenantId, key: &KeyHash, at: Timestamp, batch: &mut Batch) {
     batch.needs_sync = true;
 }
 
-fn store(record: TenantRecord, batch: &mut Batch) -> Arc<TenantRecord> {
-    batch.insert(Table::Tenants, keys::tenant(&record.id), &TenantRow::of(&record));
+fn store(record: TenantRecord, batch: &mut Batch) -> Result<Arc<TenantRecord>, PortError> {
+    let mut row = TenantRow::of(&record);
+    if let Some(vault) = batch.tables().vault() {
+        let unsealed = |error: std::io::Error| PortError::Transient(error.to_string());
+        row = row.sealed(&record.id, vault).map_err(unsealed)?;
+    }
+    batch.insert(Table::Tenants, keys::tenant(&record.id), &row);
     batch.tenants.push(record.clone());
     batch.needs_sync = true;
-    Arc::new(record)
+    Ok(Arc::new(record))
 }

@@ -120,7 +120,11 @@ async fn format_1_is_brought_over_at_the_start() {
     unpack(&home);
     let data = home.data();
     let (ledger, recovery) = home.open();
-    assert_eq!(recovery.notes, ["15 events were brought over to this version's format"]);
+    let notes = [
+        "15 events were brought over to this version's format",
+        "4 tenants were sealed; see data.seal-key",
+    ];
+    assert_eq!(recovery.notes, notes);
     assert_eq!(fs::read_to_string(data.join("FORMAT")).unwrap(), "2\n");
     is_whole(&ledger).await;
     ledger.close().await;

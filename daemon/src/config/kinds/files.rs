@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use posthaste_domain::ApiKey;
+use posthaste_embedded::SealKey;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -40,6 +41,30 @@ impl Kind for Key {
 
     fn digest(&self, value: &ApiKey) -> Vec<u8> {
         value.hash().as_bytes().to_vec()
+    }
+}
+
+/// A key that seals tenants' records.
+pub(in crate::config) struct Seal;
+
+impl Kind for Seal {
+    type Value = SealKey;
+    const SECRET: bool = true;
+
+    fn form(&self) -> String {
+        "64 hexadecimal digits, as `openssl rand -hex 32` makes them".to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Result<SealKey, String> {
+        SealKey::from_hex(text).ok_or_else(|| "is no key of 64 hexadecimal digits".to_owned())
+    }
+
+    fn show(&self, _: &SealKey) -> Value {
+        Value::from("hidden")
+    }
+
+    fn digest(&self, value: &SealKey) -> Vec<u8> {
+        value.number().to_vec()
     }
 }
 
