@@ -13,14 +13,14 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, parent_id};
 use std::process::{self, Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use posthaste_loadgen::system::reserve;
 
 const LISTEN: &str = "server.listen=";
 /// The first argument of the forwarder.
@@ -48,12 +48,8 @@ fn become_posthaste(mut arguments: Vec<String>) -> Result<(), Box<dyn Error>> {
     let binary = env::var("SLOWED_BINARY").map_err(|_| "SLOWED_BINARY is not set")?;
     // Anything but `serve` has no listener to delay.
     if let Some(listen) = arguments.iter_mut().find(|argument| argument.starts_with(LISTEN)) {
-        // Nobody else is given this port while the forwarder has the socket, and because it does
-        // not listen, the daemon may.
-        let kept = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        kept.set_reuse_address(true)?;
-        kept.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-        let free = kept.local_addr()?.as_socket().ok_or("a port without an address")?;
+        // Nobody else is given this port while the forwarder has the socket.
+        let (free, kept) = reserve()?;
         let asked = listen[LISTEN.len()..].to_owned();
         *listen = format!("{LISTEN}{free}");
         let mut forwarder = Command::new(env::current_exe()?);

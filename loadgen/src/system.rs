@@ -203,7 +203,10 @@ impl System {
 /// binds to port 0 nor to who connects. Who names the port may listen there nevertheless, because
 /// the socket does not listen, and both allow that the address is used again (`SO_REUSEADDR`, which
 /// tokio's and std's listeners set).
-fn reserve() -> Result<(SocketAddr, Socket)> {
+///
+/// # Errors
+/// Where no port can be had.
+pub fn reserve() -> Result<(SocketAddr, Socket)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;

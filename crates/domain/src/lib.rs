@@ -11,6 +11,7 @@ mod address;
 mod api_key;
 mod attempt;
 mod delivery;
+pub mod hex;
 mod ids;
 mod options;
 mod row;

@@ -20,7 +20,7 @@ use ring::hmac;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::{EventId, Timestamp, WebhookSecret};
+use crate::{EventId, Timestamp, WebhookSecret, hex};
 
 /// How far a signature's time may lie from now, in seconds, either way.
 pub const SIGNATURE_TOLERANCE_S: u64 = 300;
@@ -95,7 +95,7 @@ pub fn stripe_signature<'k>(
     header.push_str(seconds);
     for key in keys {
         header.push_str(",v1=");
-        push_hex(&mut header, key.stripe_tag(seconds, body).as_ref());
+        hex::push(&mut header, key.stripe_tag(seconds, body).as_ref());
     }
     header
 }
@@ -193,7 +193,7 @@ impl<'h> ParsedHeader<'h> {
                 "t" => seconds_text = Some(value),
                 "v1" if looked_at < CANDIDATES_MAX => {
                     looked_at += 1;
-                    candidates.extend(parse_hex(value));
+                    candidates.extend(hex::parse_32(value));
                 }
                 _ => {}
             }
@@ -209,34 +209,6 @@ fn parse_seconds(text: &str) -> Option<u64> {
     let shortest = text == "0" || !text.starts_with('0');
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| shortest && digits)
-}
-
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = (hex_value(pair[0])? << 4) | hex_value(pair[1])?;
-    }
-    Some(bytes)
-}
-
-const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.reserve(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
 }
 
 /// Writes `number` into the end of `buffer`, without allocating.

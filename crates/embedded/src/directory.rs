@@ -243,8 +243,11 @@ fn format(path: &Path) -> Result<Option<Format>, OpenError> {
 
 /// Writes a small file that is either there whole or not at all.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let draft = path.with_extension("new");
-    let mut file = File::create(&draft)?;
+    // Its owner's alone, wherever a copy of it goes: it may be the key.
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;

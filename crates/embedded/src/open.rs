@@ -233,7 +233,7 @@ fn open_locked(
         if sealed > 0 {
             recovery.notes.push(format!("{sealed} tenants were sealed; see data.seal-key"));
         }
-        if seals.lies_about {
+        if seals.is_left_over {
             let path = shared.directory.seal_key();
             let note = format!("{} is not needed any more: remove it", path.display());
             recovery.notes.push(note);

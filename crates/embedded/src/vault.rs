@@ -14,8 +14,8 @@
 //!
 //! The key is the operator's ([`Settings::seal_key`]), or one that is drawn when the directory is
 //! made and lies in it (`seal-key`). Which key a directory is sealed with stands in it as a number
-//! that says nothing about the key, so that a start with another one is refused before anything is
-//! written.
+//! that says nothing about the key, so that a start with another one is refused before the
+//! first commit.
 //!
 //! Invariant: the key is on disk, with its name, before anything that it seals.
 
@@ -25,6 +25,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use posthaste_domain::hex;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -47,7 +48,8 @@ const TENANTS: usize = 1_000;
 /// Of the number that says which key it is.
 const NUMBER_LEN: usize = 8;
 
-/// The key by which tenants' records are sealed: 256 bits, written as 64 hexadecimal digits.
+/// The key by which tenants' records are sealed: 256 bits, written as 64 lower-case hexadecimal
+/// digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealKey([u8; KEY_LEN]);
 
@@ -55,27 +57,14 @@ impl SealKey {
     /// The key that a text is.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        let mut key = [0; KEY_LEN];
-        if digits.len() != 2 * KEY_LEN {
-            return None;
-        }
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |at: usize| char::from(pair[at]).to_digit(16);
-            *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
-        }
-        Some(Self(key))
+        hex::parse_32(text).map(Self)
     }
 
     /// The text that it is; a secret.
-    #[must_use]
-    pub fn expose_hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::new(), |mut text, byte| {
-            // Writing into a string does not fail.
-            _ = write!(text, "{byte:02x}");
-            text
-        })
+    fn expose_hex(&self) -> String {
+        let mut text = String::new();
+        hex::push(&mut text, &self.0);
+        text
     }
 
     /// A number that tells it from other keys, and says nothing about it.
@@ -173,7 +162,7 @@ pub(crate) struct Seals {
     /// Whether all of it is sealed with this key.
     is_done: bool,
     /// Whether a key lies in the directory that need not.
-    pub(crate) lies_about: bool,
+    pub(crate) is_left_over: bool,
 }
 
 /// The keys of a directory: the operator's, or the one that lies in it. Where the operator has
@@ -187,7 +176,7 @@ pub(crate) fn establish(
     let unusable = |source| OpenError::Unusable { path: path.clone(), source };
     let stored = tables.get(Table::Meta, SEAL_KEY).map_err(|e| loss::unread(directory, e))?;
     let lying = read(directory).map_err(unusable)?;
-    let lies_about = settings.seal_key.is_some() && lying.is_some();
+    let is_left_over = settings.seal_key.is_some() && lying.is_some();
     let (key, before) = match (&settings.seal_key, lying) {
         (Some(key), lying) => (key.clone(), lying.filter(|lying| lying != key)),
         (None, Some(key)) => (key, None),
@@ -208,7 +197,7 @@ pub(crate) fn establish(
         Some(row) if before.as_ref().is_some_and(|before| before.is_named_by(row)) => false,
         Some(_) => return Err(OpenError::OtherSealKey { path: directory.path().to_owned() }),
     };
-    Ok(Seals { vault: Arc::new(vault), before, is_done, lies_about })
+    Ok(Seals { vault: Arc::new(vault), before, is_done, is_left_over })
 }
 
 /// The key that lies in a directory, if one does.

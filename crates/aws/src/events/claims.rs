@@ -13,7 +13,7 @@
 //! hours makes a key new too early.
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
-use posthaste_domain::{EventId, TenantId, Timestamp};
+use posthaste_domain::{EventId, TenantId, Timestamp, hex};
 use posthaste_ports::{CLAIM_KEPT_MS, Idempotency, NewEvent};
 
 use super::DynamoEvents;
@@ -134,7 +134,7 @@ impl DynamoEvents {
         }
         let now = one.event.id.created_at();
         if now < stored.event.created_at().plus_millis(CLAIM_KEPT_MS) {
-            let same = stored.request_hash == hex(&one.claim.body);
+            let same = stored.request_hash == digits(&one.claim.body);
             return Ok(Some(if same { Claimed::Earlier(stored.event) } else { Claimed::Conflict }));
         }
         Ok(self.take_over(one, stored.event).await?.then_some(Claimed::Own))
@@ -177,7 +177,7 @@ fn set(answers: &mut [Result<Claimed, Error>], index: usize, to: Result<Claimed,
 fn key(tenant: &TenantId, claim: Idempotency) -> Item {
     Item::from([
         (name::TENANT.to_owned(), Value::S(tenant.as_str().to_owned())),
-        (name::EVENT.to_owned(), Value::S(format!("{PREFIX}{}", hex(&claim.key)))),
+        (name::EVENT.to_owned(), Value::S(format!("{PREFIX}{}", digits(&claim.key)))),
     ])
 }
 
@@ -186,7 +186,7 @@ fn item(event: &NewEvent, claim: Idempotency) -> Item {
     let ttl = Timestamp::plus_millis(ends, TTL_SLACK_MS).as_secs();
     let mut item = key(&event.tenant, claim);
     item.insert(CLAIMANT.to_owned(), Value::S(event.id.to_string()));
-    item.insert(REQUEST_HASH.to_owned(), Value::S(hex(&claim.body)));
+    item.insert(REQUEST_HASH.to_owned(), Value::S(digits(&claim.body)));
     item.insert(name::TTL.to_owned(), Value::N(ttl.to_string()));
     item
 }
@@ -196,22 +196,8 @@ fn claim(item: &Item) -> Option<Claim> {
     Some(Claim { event, request_hash: text(item, REQUEST_HASH)?.to_owned() })
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hex_is_two_digits_a_byte() {
-        let mut bytes = [0; 32];
-        bytes[0] = 0x0f;
-        bytes[31] = 0xa5;
-        let text = hex(&bytes);
-        assert_eq!((text.len(), &text[..4], &text[60..]), (64, "0f00", "00a5"));
-    }
+fn digits(bytes: &[u8; 32]) -> String {
+    let mut text = String::new();
+    hex::push(&mut text, bytes);
+    text
 }

@@ -65,8 +65,7 @@ fn verify(home: &TempDir) -> Verified {
 fn a_key_is_64_digits() {
     let text = "0123456789abcdef".repeat(4);
     assert_eq!(SealKey::from_hex(&text).unwrap().expose_hex(), text);
-    assert_eq!(SealKey::from_hex(&text.to_uppercase()), SealKey::from_hex(&text));
-    for wrong in ["", "00", &text[1..], &format!("{text}0"), &"g".repeat(64), &"é".repeat(32)] {
+    for wrong in ["", &text[1..], &format!("{text}0"), &text.to_uppercase(), &"g".repeat(64)] {
         assert_eq!(SealKey::from_hex(wrong), None, "{wrong}");
     }
     assert!(!format!("{:?} {:?}", key('a'), vault('a')).contains("aaa"));
