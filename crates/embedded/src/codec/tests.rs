@@ -15,6 +15,7 @@ use posthaste_ports::{Job, JobState, TenantRecord};
 use proptest::prelude::*;
 
 use super::*;
+use crate::vault::{SealKey, Vault};
 
 /// A record of each kind with its fixture's name, as `check` wants to see them.
 fn samples(check: &mut impl Check) {
@@ -220,6 +221,34 @@ fn write_fixtures() {
         }
     }
     samples(&mut Write);
+    let (record, path) = (sealed_sample(), fixture(VERSION_OF_SEALED, "tenant-sealed"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if !path.exists() {
+        let row = TenantRow::of(&record).sealed(&record.id, &vault_of_samples()).unwrap();
+        fs::write(path, encode(&row)).unwrap();
+    }
+}
+
+fn sealed_sample() -> TenantRecord {
+    let [(_, all), ..] = option_samples();
+    TenantRecord { options: Arc::new(all), ..tenant() }
+}
+
+fn vault_of_samples() -> Vault {
+    Vault::new(&SealKey::from_hex(&"1".repeat(64)).unwrap()).unwrap()
+}
+
+/// The committed bytes of a sealed tenant are still read as what they were; each seal has its own
+/// nonce, so they are never written again.
+#[test]
+fn a_sealed_tenant_is_read_as_it_was_released() {
+    let (record, bytes) = (sealed_sample(), fs::read(fixture(VERSION_OF_SEALED, "tenant-sealed")));
+    let bytes = bytes.unwrap();
+    assert_eq!(bytes[0], VERSION_OF_SEALED);
+    let row: TenantRow = decode(&bytes).unwrap();
+    assert_eq!(encode(&row), bytes);
+    let opened = row.opened(&record.id, Some(&vault_of_samples())).unwrap();
+    assert_eq!(opened.record(record.id.clone()).unwrap(), record);
 }
 
 /// For all kinds of records: cut at any byte, or with any bit of any byte changed, they are an
@@ -312,7 +341,7 @@ proptest! {
     /// allocation that they ask for.
     #[test]
     fn any_bytes_are_survived(
-        version in VERSION..=VERSION_OF_OPTIONS,
+        version in VERSION..=VERSION_OF_SEALED,
         body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut bytes = vec![version];
