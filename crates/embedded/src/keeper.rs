@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::journal::HeldJournals;
+use crate::reclaim::Reclaimer;
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::tables::{Memtables, Tables};
+use crate::tables::Memtables;
 use crate::witness::Witness;
 
 /// How often free space is looked at: at 200 MB/s that is a fifth of the default floor.
@@ -24,9 +25,6 @@ const REST: Duration = Duration::from_millis(20);
 const LOOKS_A_PROOF: u32 = 4;
 /// The keeper, and who watches the free space.
 const THREADS: usize = 2;
-
-/// Payloads that must have gone since the last time before their room is freed again.
-const GONE_MIN: u64 = if cfg!(test) { 1_000 } else { 50_000 };
 
 /// A running keeper, and who watches the free space.
 #[derive(Debug)]
@@ -101,48 +99,11 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, stop: &AtomicBool) {
         if looks % LOOKS_A_PROOF == 0 {
             prove(shared, &mut witness, &mut proven);
             shared.measure();
-            reclaimer.look(&shared.tables);
+            reclaimer.look(&shared.tables, &*shared.observer);
         }
     }
     prove(shared, &mut witness, &mut proven);
     reclaimer.finish();
-}
-
-/// Has the room of payloads that are gone freed, on a thread of its own: it takes seconds.
-#[derive(Debug, Default)]
-pub(crate) struct Reclaimer {
-    /// Those that stood for gone ones after the last time.
-    left: u64,
-    running: Option<JoinHandle<()>>,
-}
-
-impl Reclaimer {
-    /// Begins, where it is worth it and nobody is at it.
-    pub(crate) fn look(&mut self, tables: &Tables) {
-        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
-            return;
-        }
-        let gone = tables.payloads_gone();
-        if self.running.take().is_some() {
-            self.left = gone.unwrap_or(0);
-        }
-        if gone.is_none_or(|gone| gone < self.left.saturating_add(GONE_MIN)) {
-            return;
-        }
-        let tables = tables.clone();
-        let reclaim = move || match tables.reclaim_payloads() {
-            Ok(()) => tracing::debug!("the room of payloads that are gone is free"),
-            Err(error) => tracing::warn!(%error, "cannot free the room of payloads that are gone"),
-        };
-        let begun = thread::Builder::new().name("ledger-reclaim".to_owned()).spawn(reclaim);
-        self.running = begun.ok();
-    }
-
-    /// Waits until nobody is at it.
-    pub(crate) fn finish(self) {
-        // A panic in it has been told by the panic hook.
-        drop(self.running.map(JoinHandle::join));
-    }
 }
 
 /// Sends a full memtable on its way, and looks whether the last ones got there. Says whether there

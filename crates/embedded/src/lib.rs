@@ -35,6 +35,7 @@ mod open;
 mod ports;
 mod quarantine;
 mod raw;
+mod reclaim;
 mod register;
 #[cfg(test)]
 mod rot;

@@ -49,11 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The size of a table on disk. The last one of a merge gets its filter and its sync while the
 /// store holds the lock that every commit needs: 64 MiB, which is usual, take 40 ms, these 5.
-const TABLE_BYTES: u64 = 8 << 20;
-
-/// Payloads that are alive and are written again so that the room of others is free, in bytes: the
-/// store's worker waits for that, a second or two.
-const RECLAIM_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const TABLE_BYTES: u64 = 8 << 20;
 
 /// The keyspaces, by what is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -317,29 +313,6 @@ impl Tables {
         Ok(())
     }
 
-    /// Payloads that are gone and still take up room, where they are more than those that are not
-    /// and writing those again is little work.
-    ///
-    /// Ids grow, so tables of payloads move to the last level as they were written, and what takes
-    /// payloads away stays above them until it fills a level of its own: at 40 bytes each that is
-    /// late, and later the more there are.
-    pub(crate) fn payloads_gone(&self) -> Option<u64> {
-        let tree = &self.keyspace(Table::Payloads).tree;
-        let gone = tree.tombstone_count();
-        let written = (tree.approximate_len() as u64).saturating_sub(gone);
-        let alive = written.saturating_sub(gone);
-        let alive_bytes = tree.disk_space() / written.max(1) * alive;
-        (gone > alive && alive_bytes <= RECLAIM_BYTES_MAX).then_some(gone)
-    }
-
-    /// Writes the payloads that are alive again, and frees the room of the others. Meanwhile no
-    /// table of theirs is merged.
-    pub(crate) fn reclaim_payloads(&self) -> fjall::Result<()> {
-        let unseen = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc();
-        self.keyspace(Table::Payloads).tree.major_compact(TABLE_BYTES, unseen)?;
-        Ok(())
-    }
-
     /// The size of the memtable that is written to.
     fn memtable_bytes(&self, table: Table) -> u64 {
         self.keyspace(table).tree.active_memtable().size()
@@ -540,4 +513,4 @@ fn payload(bytes: &[u8]) -> Result<Bytes, ReadError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,6 @@ use posthaste_ports::{EventStore as _, Journal as _, ShardSpec, TenantStore as _
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::keeper::Reclaimer;
 use crate::ledger::Ledger;
 use crate::testing::{Chance, Watch, event, home, new_tenant, outcome, settings};
 
@@ -30,7 +29,7 @@ fn open(settings: Settings) -> Ledger {
     Ledger::open(settings, sink, watch).unwrap().0
 }
 
-fn noise(chance: &mut Chance, len: usize) -> Bytes {
+pub(crate) fn noise(chance: &mut Chance, len: usize) -> Bytes {
     (0..len / 8).flat_map(|_| chance.next().to_be_bytes()).collect::<Vec<_>>().into()
 }
 
@@ -167,7 +166,7 @@ async fn commits(ledger: &Ledger, more: u64) {
     }
 }
 
-fn tables(home: &tempfile::TempDir) -> Tables {
+pub(crate) fn tables(home: &tempfile::TempDir) -> Tables {
     let database = Database::builder(home.path().join("store")).manual_journal_persist(true);
     Tables::open(database.open().unwrap(), &settings(home)).unwrap()
 }
@@ -243,36 +242,4 @@ fn what_tables_keep_in_memory_is_small_beside_them() {
     let row = 777_u64.to_be_bytes();
     assert_eq!(tables.get(Table::Payloads, &row).unwrap().unwrap().len(), 512);
     assert!(tables.get(Table::Payloads, &[1; 8]).unwrap().is_none());
-}
-
-/// Payloads that come and go leave no more behind than there are of those that stay: what takes
-/// them away waits in a level of its own while tables of payloads pile up below.
-#[test]
-fn payloads_that_are_gone_take_up_no_room() {
-    const BATCH: u64 = 500;
-    const KEPT: u64 = 12 * BATCH;
-    const ALL: u64 = 60 * BATCH;
-    const BYTES: usize = 8_192;
-    let (home, mut chance) = (home(), Chance(7));
-    let tables = tables(&home);
-    let keyspace = tables.keyspace(Table::Payloads);
-    let mut reclaimer = Reclaimer::default();
-    for n in 0..ALL {
-        keyspace.insert(n.to_be_bytes(), noise(&mut chance, BYTES).to_vec()).unwrap();
-        if let Some(gone) = n.checked_sub(KEPT) {
-            keyspace.remove(gone.to_be_bytes()).unwrap();
-        }
-        if n % BATCH == BATCH - 1 {
-            tables.write_out(1).unwrap();
-            reclaimer.look(&tables);
-        }
-    }
-    reclaimer.finish();
-    let (disk, kept) = (keyspace.tree.disk_space(), KEPT * BYTES as u64);
-    // 54 MB; without it 178.
-    assert!(disk < 5 * kept / 2, "{disk} bytes on disk, {kept} of them alive");
-    for n in ALL - KEPT..ALL {
-        assert!(tables.get(Table::Payloads, &n.to_be_bytes()).unwrap().is_some(), "{n}");
-    }
-    assert!(tables.get(Table::Payloads, &7_u64.to_be_bytes()).unwrap().is_none());
 }

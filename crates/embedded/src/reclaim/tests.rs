@@ -1,0 +1,314 @@
+//! Payloads come and go: what lives stays, what is gone stays away, and its room comes back.
+
+use std::collections::BTreeSet;
+use std::mem::take;
+use std::thread::sleep;
+use std::time::Duration;
+
+use posthaste_domain::{EventId, Timestamp};
+use tempfile::TempDir;
+
+use super::*;
+use crate::keys;
+use crate::settings::Commit;
+use crate::tables::tests::{noise, tables};
+use crate::testing::{Chance, Watch, home, tenant_id};
+
+/// Payloads and rows, as the writer has them come and go.
+struct Store {
+    tables: Tables,
+    chance: Chance,
+    reclaimer: Reclaimer,
+    bytes: usize,
+    alive: BTreeSet<u64>,
+    _home: TempDir,
+}
+
+/// A clock by which no look takes any time.
+struct Still;
+
+impl Observer for Still {
+    fn monotonic_us(&self) -> u64 {
+        0
+    }
+
+    fn committed(&self, _commit: &Commit) {}
+
+    fn failed(&self, _reason: &str) {}
+}
+
+/// The name of the event of this millisecond.
+fn name(ms: u64) -> Vec<u8> {
+    let at = Timestamp::from_millis(1_800_000_000_000 + ms);
+    keys::event(&tenant_id("acme"), EventId::from_parts(at, 7))
+}
+
+impl Store {
+    fn new(seed: u64, bytes: usize, written_again_max: u64) -> Self {
+        let home = home();
+        Self {
+            tables: tables(&home),
+            chance: Chance(seed),
+            reclaimer: Reclaimer { written_again_max, ..Reclaimer::default() },
+            bytes,
+            alive: BTreeSet::new(),
+            _home: home,
+        }
+    }
+
+    fn accept(&mut self, ms: u64) {
+        let payload = noise(&mut self.chance, self.bytes).to_vec();
+        let mut batch = self.tables.database().batch();
+        batch.insert(self.tables.keyspace(Table::Rows), name(ms), "row");
+        batch.insert(self.tables.keyspace(Table::Payloads), name(ms), payload);
+        batch.commit().unwrap();
+        self.alive.insert(ms);
+    }
+
+    fn expire(&mut self, ms: u64) {
+        let mut batch = self.tables.database().batch();
+        batch.remove(self.tables.keyspace(Table::Rows), name(ms));
+        batch.remove_weak(self.tables.keyspace(Table::Payloads), name(ms));
+        // As the writer has it: see `Batch::commit`.
+        batch.insert(self.tables.keyspace(Table::Payloads), TIDE_KEY, "");
+        batch.commit().unwrap();
+        self.alive.remove(&ms);
+    }
+
+    fn write_out(&self) {
+        self.tables.write_out(1).unwrap();
+    }
+
+    fn look(&mut self) {
+        self.reclaimer.look(&self.tables, &Still);
+    }
+
+    /// Waits until the store merges nothing for a while.
+    fn wait(&self) {
+        let mut idle = 0;
+        while idle < 10 {
+            idle = if spans(&self.tables).is_some() { idle + 1 } else { 0 };
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Looks when nothing is merged.
+    fn settle(&mut self) {
+        self.wait();
+        self.reclaimer.left = 0;
+        self.look();
+    }
+
+    fn disk(&self) -> u64 {
+        self.tables.keyspace(Table::Payloads).tree.disk_space()
+    }
+
+    /// What can be read is what is alive, by search and by name.
+    fn check(&self) {
+        let view = self.tables.view();
+        let found: Vec<Vec<u8>> = view
+            .range(Table::Payloads, Vec::new()..TIDE_KEY.to_vec())
+            .map(|row| key_of(Table::Payloads, row).unwrap().to_vec())
+            .collect();
+        let alive: Vec<Vec<u8>> = self.alive.iter().map(|ms| name(*ms)).collect();
+        assert_eq!((found.len(), found == alive), (alive.len(), true));
+        for name in alive.iter().step_by(97) {
+            assert!(self.tables.get(Table::Payloads, name).unwrap().is_some());
+        }
+    }
+}
+
+/// Payloads that come and go leave no more behind than there are of those that stay: what takes
+/// them away waits in a level of its own while tables of payloads pile up below.
+fn come_and_go(written_again_max: u64, is_looked_after: bool) -> Store {
+    const BATCH: u64 = 500;
+    const KEPT: u64 = 12 * BATCH;
+    let mut store = Store::new(7, 8_192, written_again_max);
+    for n in 0..60 * BATCH {
+        store.accept(n);
+        if let Some(gone) = n.checked_sub(KEPT) {
+            store.expire(gone);
+        }
+        if n % BATCH == BATCH - 1 {
+            store.write_out();
+            if is_looked_after {
+                store.look();
+            }
+        }
+    }
+    store
+}
+
+#[test]
+fn little_is_written_again() {
+    let mut store = come_and_go(WRITTEN_AGAIN_MAX, true);
+    take(&mut store.reclaimer).finish();
+    let (disk, kept) = (store.disk(), 6_000 * 8_192);
+    // 54 MB; without it 178.
+    assert!(disk < 5 * kept / 2, "{disk} bytes on disk, {kept} of them alive");
+    store.check();
+}
+
+/// However much it is, tables in which nothing lives are dropped, and nothing is written for it.
+#[test]
+fn tables_of_what_is_gone_are_dropped() {
+    let mut store = come_and_go(0, true);
+    store.settle();
+    let (disk, kept) = (store.disk(), 6_000 * 8_192);
+    assert!(disk < 5 * kept / 2, "{disk} bytes on disk, {kept} of them alive");
+    store.check();
+}
+
+/// A search that runs out of time goes on with the next look.
+#[test]
+fn a_long_search_is_made_in_parts() {
+    let mut store = come_and_go(0, false);
+    // By this clock each look comes to a tenth of all, and a table at each seam stays.
+    let (watch, mut looks) = (Watch::default(), 0);
+    store.reclaimer.left = 0;
+    store.wait();
+    let before = store.disk();
+    while looks == 0 || store.reclaimer.from_ms.is_some() {
+        store.reclaimer.look(&store.tables, &watch);
+        looks += 1;
+        assert!(looks < 30);
+    }
+    let dropped = before - store.disk();
+    assert!(looks > 3 && dropped > before / 3, "{looks} looks, {dropped} bytes of {before}");
+    store.check();
+}
+
+/// For worlds drawn from seeds: whatever expires when and is written out when, nothing that lives
+/// is dropped, and nothing that is gone comes back.
+#[test]
+fn what_lives_stays_and_what_is_gone_stays_away() {
+    let mut dropped = 0;
+    for seed in 0_usize..24 {
+        let mut store = Store::new(seed as u64 + 1, 256, 0);
+        store.accept(0);
+        let (mut next, survive_permille) = (1, [0, 0, 3, 30][seed % 4]);
+        let mut survivors = BTreeSet::new();
+        for _ in 0..40 {
+            for _ in 0..store.chance.next() % 600 {
+                store.accept(next);
+                if store.chance.next() % 1_000 < survive_permille {
+                    survivors.insert(next);
+                }
+                // Now and then a quiet hour.
+                next += if store.chance.next().is_multiple_of(500) { 3_600_000 } else { 1 };
+            }
+            let due: Vec<u64> =
+                store.alive.iter().filter(|ms| !survivors.contains(ms)).copied().collect();
+            let expired = usize::try_from(store.chance.next() % 600).unwrap();
+            for ms in due.into_iter().take(expired) {
+                store.expire(ms);
+            }
+            if !store.chance.next().is_multiple_of(3) {
+                store.write_out();
+            }
+            let before = store.disk();
+            store.reclaimer.left = 0;
+            store.look();
+            dropped += before.saturating_sub(store.disk());
+            store.check();
+        }
+        store.write_out();
+        store.settle();
+        store.check();
+    }
+    assert!(dropped > 1_000_000, "{dropped} bytes dropped");
+}
+
+/// The control, and what `repair` lives on: a payload whose row got lost has no mark of removal,
+/// so its table stays, and those beside it go.
+#[test]
+fn a_payload_without_a_row_stays() {
+    let mut store = Store::new(3, 2_048, 0);
+    for ms in 0..20_000 {
+        store.accept(ms);
+        if ms % 500 == 499 {
+            store.write_out();
+        }
+    }
+    let lost = 7_777;
+    store.tables.keyspace(Table::Rows).remove(name(lost)).unwrap();
+    for ms in (0..19_000).filter(|ms| *ms != lost) {
+        store.expire(ms);
+        if ms % 4_000 == 3_999 {
+            store.write_out();
+        }
+    }
+    store.write_out();
+    store.settle();
+    store.check();
+    assert!(store.disk() < 20_000_000, "{} bytes", store.disk());
+}
+
+/// What is named by tenant first (jobs, and events of format 1) is nothing to this.
+#[test]
+fn what_is_not_named_by_event_stays() {
+    let (home, watch) = (home(), Watch::default());
+    let (tables, mut reclaimer) = (tables(&home), Reclaimer::default());
+    let keyspace = tables.keyspace(Table::Payloads);
+    for n in 0_u64..3_000 {
+        keyspace.insert([b"acme\0", &n.to_be_bytes()[..]].concat(), "payload").unwrap();
+        keyspace.insert([b"gone\0", &n.to_be_bytes()[..]].concat(), "payload").unwrap();
+    }
+    tables.write_out(1).unwrap();
+    for n in 0_u64..3_000 {
+        keyspace.remove([b"gone\0", &n.to_be_bytes()[..]].concat()).unwrap();
+    }
+    tables.write_out(1).unwrap();
+    for _ in 0..20 {
+        reclaimer.look(&tables, &watch);
+    }
+    reclaimer.finish();
+    let left = tables.view().prefix(Table::Payloads, b"acme").count();
+    assert_eq!(left, 3_000);
+}
+
+#[test]
+fn times_are_those_of_names() {
+    let ms = 1_800_000_000_123;
+    assert_eq!(time_of(&name(123)), ms);
+    assert!(time_name(ms) < name(123) && name(123) < time_name(ms + 1));
+    assert!(name(122) < time_name(ms));
+    assert_eq!(time_of(&[0, 0, 0, 0, 1]), 1 << 8);
+}
+
+/// A table of payloads or marks of removal, each named by a time.
+fn span(rows: impl IntoIterator<Item = (u64, bool)>) -> Span {
+    let rows = rows.into_iter().map(|(ms, is_mark)| (time_name(ms).into(), is_mark));
+    let rows: Vec<(Slice, bool)> = rows.collect();
+    let gone = rows.iter().filter(|(_, is_mark)| *is_mark).count() as u64;
+    let (first, last) = (rows[0].0.clone(), rows[rows.len() - 1].0.clone());
+    Span { first, last, written: rows.len() as u64 - gone, gone, rows: Rows::InMemory(rows) }
+}
+
+/// A range loses what a table that stays has payloads of, and is halved where there are too few
+/// marks of removal.
+#[test]
+fn nothing_stays_without_its_mark() {
+    let all = |tables: &[&[(u64, bool)]]| {
+        let all = tables.iter().map(|rows| span(rows.iter().copied())).collect();
+        Spans { version: 1, all }
+    };
+    let dropped = |spans: &Spans, from_ms, until_ms, halvings| -> Vec<(u64, u64)> {
+        let ranges = spans.droppable((from_ms, until_ms), halvings).unwrap();
+        ranges.iter().map(|(from, until)| (time_of(from), time_of(until))).collect()
+    };
+    let (old, new) = ([(10, false), (20, false)], [(30, false), (90, false)]);
+    let marked = [(10, true), (20, true), (30, true)];
+    let spans = all(&[&old, &new, &marked]);
+    assert_eq!(spans.times(), Some((10, 90)));
+    assert_eq!(dropped(&spans, 0, 60, 6), [(0, 30)], "one with 30 stays");
+    assert_eq!(dropped(&spans, 0, 25, 0), [(0, 25)], "marks may stay");
+    assert_eq!(dropped(&spans, 15, 60, 6), [], "the one with 20 stays, and so does that with 30");
+    assert_eq!(dropped(&spans, 40, 50, 6), [], "there is nothing");
+    let unmarked = all(&[&old, &new, &marked[..1]]);
+    assert_eq!(dropped(&unmarked, 0, 25, 6), []);
+    let [first, second] = [[(10, false)], [(20, false)]];
+    let halved = all(&[&first, &second, &marked[..1]]);
+    assert_eq!(dropped(&halved, 0, 25, 6), [(0, 12)], "20 has no mark");
+    assert_eq!(dropped(&halved, 0, 25, 0), []);
+}
