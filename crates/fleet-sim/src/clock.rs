@@ -62,6 +62,12 @@ impl Clocks {
         Timestamp::from_millis(clock.last)
     }
 
+    /// Whether this daemon takes a lease for its own that ends then: by its clock, or by the wall's,
+    /// which it begins with if it starts again.
+    pub(crate) fn believes(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
+        self.now(daemon, ms).min(self.wall(daemon, ms)) < until
+    }
+
     fn wall(&self, daemon: usize, ms: u64) -> Timestamp {
         Timestamp::from_millis(shown(ms, self.0[daemon].wall_off(ms)))
     }

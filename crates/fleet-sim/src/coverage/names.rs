@@ -143,13 +143,14 @@ const SETTLEMENTS: [&str; 6] = [
     "settle dead: tenant gone",
 ];
 
-const HEALTH: [&str; 16] = [
+const HEALTH: [&str; 17] = [
     "health tripped",
     "health probing",
     "health ramp",
     "health given up",
     "health paused",
     "health well to tripped",
+    "health well to ramp",
     "health tripped to probing",
     "health tripped to ramp",
     "health probing to ramp",
@@ -203,7 +204,7 @@ pub(super) const NEVER: [&str; 7] = [
 
 /// What takes more than a hundred worlds, and how many it takes to expect it. Each has a plan of
 /// its own that comes to it, in tests/it/rare.rs.
-pub(super) const RARE: [(&str, u64); 13] = [
+pub(super) const RARE: [(&str, u64); 14] = [
     ("job cut off to dying", 5_000),
     ("job waiting to dying", 100_000),
     ("job dying to waiting", 100_000),
@@ -216,5 +217,6 @@ pub(super) const RARE: [(&str, u64); 13] = [
     ("input timers read failed", 5_000),
     ("row extend: refused", 5_000),
     ("health tripped to ramp", 2_000),
+    ("health well to ramp", 100_000),
     ("health given up to ramp", 2_000),
 ];

@@ -81,11 +81,14 @@ impl Judge {
         self.write_failed_ms.insert(daemon, ms);
     }
 
-    /// A message is given back to the queue.
+    /// A message is given back to the queue. Who stood still meanwhile has lost it before that.
     pub(crate) fn given_back(&self, who: Who, key: &RowKey) -> Result<(), String> {
         let Who::Daemon(daemon) = who else { return Ok(()) };
+        let stood_still = |open: &Open| {
+            self.paused_ms.get(&daemon).is_some_and(|until_ms| *until_ms > open.since_ms)
+        };
         match self.open.get(&(daemon, key.clone())) {
-            Some(open) if open.is_answered => Err(format!(
+            Some(open) if open.is_answered && !stood_still(open) => Err(format!(
                 "the message of {key:?} is given back by {who:?}, which knows an outcome that is \
                  not in the row"
             )),

@@ -138,7 +138,8 @@ impl Judge {
             .names
             .iter()
             .filter(|(daemon, name)| Some(*name) == owner && Who::Daemon(**daemon) != claimer);
-        let early = holders.filter(|(daemon, _)| clocks.now(**daemon, ms) < lease.until).count();
+        let early =
+            holders.filter(|(daemon, _)| clocks.believes(**daemon, ms, lease.until)).count();
         let renews = matches!(claimer, Who::Daemon(it) if self.names.get(&it) == owner);
         if early > 0 && !self.has_skew && !renews {
             return Err(format!(

@@ -14,7 +14,7 @@ const SEEDS: u64 = 40;
 type Way = fn(u64) -> Plan;
 
 /// What is rare, and the plan in which it is not.
-const WAYS: [(&str, Way); 13] = [
+const WAYS: [(&str, Way); 14] = [
     ("job waiting to dying", another_round_dies_elsewhere),
     ("job dying to waiting", requeued_before_its_mark),
     ("job dying to unwritten", poison_is_shown_again),
@@ -28,6 +28,7 @@ const WAYS: [(&str, Way); 13] = [
     ("row extend: refused", everybody_is_replaced),
     ("health tripped to ramp", given_up_and_lifted),
     ("health given up to ramp", given_up_and_lifted),
+    ("health well to ramp", trips_and_is_lifted),
 ];
 
 fn tenants(count: usize, behaviour: Behaviour) -> Vec<Tenant> {
@@ -125,6 +126,21 @@ fn given_up_and_lifted(seed: u64) -> Plan {
     plan.clients.post_ms = 9 * MINUTE_MS;
     plan.clients.changes = 8;
     plan.calm_ms = 10 * MINUTE_MS;
+    plan
+}
+
+/// Endpoints that trip at each failure are lifted all the time, and daemons stand still: the next
+/// turn of one brings a failure and a lift.
+fn trips_and_is_lifted(seed: u64) -> Plan {
+    let mut plan = Plan::quiet(seed, 200);
+    plan.fleet.engine.breaker_failures = 1;
+    plan.tenants = tenants(4, Behaviour::Shaky { permille: 500 });
+    plan.clients.post_ms = 5 * MINUTE_MS;
+    plan.clients.changes = 300;
+    plan.calm_ms = 6 * MINUTE_MS;
+    let what = Happening::Pause(9_000);
+    plan.faults =
+        (0..30).map(|n| Fault { at_ms: 10_000 * n as u64, daemon: n % 3, what }).collect();
     plan
 }
 
