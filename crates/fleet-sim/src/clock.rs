@@ -62,10 +62,15 @@ impl Clocks {
         Timestamp::from_millis(clock.last)
     }
 
-    /// Whether this daemon takes a lease for its own that ends then: by its clock, or by the wall's,
-    /// which it begins with if it starts again.
-    pub(crate) fn believes(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
-        self.now(daemon, ms).min(self.wall(daemon, ms)) < until
+    /// Whether a lease that ends then lasts to this daemon.
+    pub(crate) fn lasts(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
+        self.now(daemon, ms) < until
+    }
+
+    /// Whether a lease that is over to this daemon lasts to it if it starts again: by the wall's
+    /// clock, with which it begins.
+    pub(crate) fn comes_back(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
+        !self.lasts(daemon, ms, until) && self.wall(daemon, ms) < until
     }
 
     fn wall(&self, daemon: usize, ms: u64) -> Timestamp {

@@ -15,15 +15,18 @@
 //! | the queue shows a message that somebody has                  | 15     | 2 if no owner |
 //! | the queue does not count a receipt                           | 15     | 2             |
 //! | a second message is sent in a round                          | 4, 5   | 2             |
-//! | clocks are apart and a lease is over only to the claimer     | 23     | 2             |
+//! | clocks are apart and a lease is over only to the claimer, or | 23     | 2             |
+//! |   is not over any more to who starts again                   |        |               |
 //! | hiding fails and another receives what is not settled        | 22, 39 | 2             |
 //! | row writes fail, or take minutes, and the row is taken over  | 22, 38 | 2             |
 //! | DELIVERED is written beside an owner, after its next attempt | 15     | 1             |
+//! | DELIVERED is on its way beside an owner, whose event is      | 15     | each of its   |
+//! |   excused already                                            |        |   attempts    |
 //!
 //! Two, where two daemons go on with one event: both make the next attempt; and where the one that
 //! does not own the row is answered 2xx, the owner finds that out only from the write that is
 //! refused after its next attempt. Nothing but a look at the row before each attempt would change
-//! that.
+//! that, and nothing at all as long as the row does not say it.
 //!
 //! Everything else, a duplicate above all, is wrong.
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use posthaste_domain::{InstanceId, RowKey, Verdict};
 
-use super::Judge;
+use super::{Judge, NOT_LEARNT};
 
 /// An event.
 #[derive(Debug)]
@@ -99,6 +99,11 @@ impl Judge {
     pub(crate) fn reached(&mut self, request: &Request<'_>) -> Result<(), String> {
         let Request { key, round, number, payload } = *request;
         let most = self.attempts_max as usize;
+        // Only somebody else's: who attempts has no outcome of it that is on its way.
+        let is_on_its_way = self
+            .open
+            .iter()
+            .any(|((_, its), it)| its == key && it.round == round && it.is_answered);
         let case = self.cases.get_mut(key).ok_or_else(|| format!("{key:?} was never posted"))?;
         if case.payload != *payload {
             return Err(format!("{key:?} is delivered with another payload"));
@@ -109,6 +114,10 @@ impl Judge {
         if !is_new || known.is_heard {
             case.used += 1;
             self.duplicates += 1;
+        }
+        if is_new && known.is_heard && is_on_its_way && !case.excuses.is_empty() {
+            case.excuses.push(NOT_LEARNT);
+            self.excused += 1;
         }
         let (used, excuses) = (case.used, &case.excuses);
         if used > excuses.len() {

@@ -96,7 +96,7 @@ impl Judge {
         let Some(lease) = &before.lease else { return };
         let owner = self.names.iter().find(|(_, name)| Some(*name) == lease.owner.as_ref());
         let Some(owner) = owner.map(|(daemon, _)| *daemon) else { return };
-        if who != Who::Daemon(owner) && clocks.now(owner, ms) < lease.until {
+        if who != Who::Daemon(owner) && clocks.lasts(owner, ms, lease.until) {
             self.excuse(key, NOT_LEARNT);
         }
     }
@@ -134,12 +134,15 @@ impl Judge {
     ) -> Result<(), String> {
         let Some(lease) = &before.lease else { return Ok(()) };
         let owner = lease.owner.as_ref();
-        let holders = self
-            .names
-            .iter()
-            .filter(|(daemon, name)| Some(*name) == owner && Who::Daemon(**daemon) != claimer);
-        let early =
-            holders.filter(|(daemon, _)| clocks.believes(**daemon, ms, lease.until)).count();
+        let holders = self.names.iter().filter(|(_, name)| Some(*name) == owner);
+        let early = holders
+            .map(|(daemon, _)| *daemon)
+            .filter(|daemon| {
+                let is_claimer = Who::Daemon(*daemon) == claimer;
+                clocks.comes_back(*daemon, ms, lease.until)
+                    || (!is_claimer && clocks.lasts(*daemon, ms, lease.until))
+            })
+            .count();
         let renews = matches!(claimer, Who::Daemon(it) if self.names.get(&it) == owner);
         if early > 0 && !self.has_skew && !renews {
             return Err(format!(
