@@ -50,9 +50,9 @@ fn seeds_hold() {
 /// What once failed. 14116: a message that was sent twice, delivered by one daemon while the other
 /// owned the row and went on under its lease. 32342: an endpoint trips and is lifted in one turn.
 /// 37978: who is told to stop after standing still gives back what it attempts. 47776: a daemon
-/// whose clock was set back starts again, and takes a lease for its own that has ended. 69146: so does
-/// one that has claimed the row anew itself, and could not note it. 56666: who owns a row goes on while
-/// the other's DELIVERED is on its way to it.
+/// whose clock was set back starts again, and takes a lease for its own that has ended. 69146: so
+/// does one that has claimed the row anew itself, and could not note it. 56666: who owns a row goes
+/// on while the other's DELIVERED is on its way to it.
 #[test]
 fn seeds_that_failed_once_hold() {
     for seed in [14_116, 32_342, 37_978, 47_776, 56_666, 69_146] {
