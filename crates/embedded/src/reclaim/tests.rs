@@ -183,7 +183,7 @@ fn a_long_search_is_made_in_parts() {
 #[test]
 fn what_lives_stays_and_what_is_gone_stays_away() {
     let mut dropped = 0;
-    for seed in 0_usize..24 {
+    for seed in 0_usize..12 {
         let mut store = Store::new(seed as u64 + 1, 256, 0);
         store.accept(0);
         let (mut next, survive_permille) = (1, [0, 0, 3, 30][seed % 4]);
@@ -216,7 +216,7 @@ fn what_lives_stays_and_what_is_gone_stays_away() {
         store.settle();
         store.check();
     }
-    assert!(dropped > 1_000_000, "{dropped} bytes dropped");
+    assert!(dropped > 500_000, "{dropped} bytes dropped");
 }
 
 /// The control, and what `repair` lives on: a payload whose row got lost has no mark of removal,
