@@ -99,7 +99,7 @@ fn run(shared: &Arc<Shared>, mut witness: Witness, stop: &AtomicBool) {
         if looks % LOOKS_A_PROOF == 0 {
             prove(shared, &mut witness, &mut proven);
             shared.measure();
-            reclaimer.look(&shared.tables, &*shared.observer);
+            reclaimer.look(&shared.tables, &*shared.observer, || shared.synced().commit);
         }
     }
     prove(shared, &mut witness, &mut proven);

@@ -16,12 +16,13 @@
 
 use std::thread::{self, JoinHandle};
 
-use fjall::{Keyspace, PersistMode, Slice};
+use fjall::{Keyspace, Slice};
 use lsm_tree::{AbstractTree as _, AnyTree, InternalValue};
 
+use crate::codec::CommitRow;
 use crate::keys::FIRST_OF_TENANTS;
 use crate::settings::Observer;
-use crate::tables::{ReadError, TABLE_BYTES, TIDE_KEY, Table, Tables, View, key_of};
+use crate::tables::{COMMIT_KEY, ReadError, TABLE_BYTES, TIDE_KEY, Table, Tables, View, key_of};
 
 /// Payloads that must have gone since the last time before their room is given back again.
 const GONE_MIN: u64 = if cfg!(test) { 1_000 } else { 50_000 };
@@ -87,7 +88,7 @@ enum Search {
     Done,
     /// It goes on with the next look.
     OutOfTime,
-    /// The store writes or merges tables of payloads just now.
+    /// Not now: the store writes or merges tables of payloads, or has not synced the rows' end.
     Busy,
 }
 
@@ -123,8 +124,14 @@ impl Default for Reclaimer {
 }
 
 impl Reclaimer {
-    /// Begins, where it is worth it and nobody is at it.
-    pub(crate) fn look(&mut self, tables: &Tables, observer: &dyn Observer) {
+    /// Begins, where it is worth it and nobody is at it. `synced` tells the newest commit that is on
+    /// disk for certain.
+    pub(crate) fn look(
+        &mut self,
+        tables: &Tables,
+        observer: &dyn Observer,
+        synced: impl Fn() -> u64,
+    ) {
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return;
         }
@@ -135,7 +142,7 @@ impl Reclaimer {
         if self.from_ms.is_none() && before.gone < self.left.saturating_add(GONE_MIN) {
             return;
         }
-        let search = self.drop_tables(tables, observer).unwrap_or_else(|error| {
+        let search = self.drop_tables(tables, observer, synced).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot drop tables of payloads that are gone");
             Search::Done
         });
@@ -178,6 +185,7 @@ impl Reclaimer {
         &mut self,
         tables: &Tables,
         observer: &dyn Observer,
+        synced: impl Fn() -> u64,
     ) -> Result<Search, ReadError> {
         // Taken before the rows are looked at: a table that is written later may hold what they do
         // not show yet.
@@ -188,11 +196,17 @@ impl Reclaimer {
         let begin_us = observer.monotonic_us();
         let is_over = || observer.monotonic_us().saturating_sub(begin_us) >= LOOK_US;
         let search = (from_ms, newest_ms, step_ms);
-        let Lifeless { times, next_ms } = lifeless(&tables.view(), search, is_over)?;
+        let view = tables.view();
+        let Lifeless { times, next_ms } = lifeless(&view, search, is_over)?;
+        let seen = view.row::<CommitRow>(Table::Meta, COMMIT_KEY)?.unwrap_or_default();
+        drop(view);
+        // What took the rows away must not get lost after the payloads are. The writer syncs within
+        // a second.
+        if synced() < seen.number {
+            self.from_ms = Some(from_ms);
+            return Ok(Search::Busy);
+        }
         self.from_ms = next_ms;
-        // What took the rows away must not get lost after the payloads are.
-        let synced = tables.database().persist(PersistMode::SyncData);
-        synced.map_err(|source| ReadError::Store { table: Table::Rows.name(), source })?;
         let begin_us = observer.monotonic_us();
         for (from_ms, until_ms) in times {
             for range in spans.droppable((from_ms, until_ms), HALVINGS)? {
@@ -355,8 +369,10 @@ fn drop_range(
     version: u64,
     (from, until): &Between,
 ) -> Result<Option<Spans>, ReadError> {
-    // Whoever writes a table out or merges some in the microseconds from here on comes too late to
-    // bring in a name from this range: it would have to be accepted, committed and synced first.
+    // Who writes a table out in the microseconds from here on comes too late to bring in a name from
+    // this range: it would have to be accepted, committed and written first. A merge that begins in
+    // them is waited for, and may leave a payload in a table that reaches out of the range, without
+    // its mark: no row names it, and it goes with the next range that is wider.
     let keyspace = tables.keyspace(Table::Payloads);
     let Some(tree) = idle_tree(keyspace).filter(|tree| tree.current_version().id() == version)
     else {
