@@ -136,7 +136,7 @@ impl Shard {
         drop(self.tools.line().at(Site::After(Step::Answer), Some(&key)).await);
         let mut state = world.lock();
         state.judge.answered(self.tools.daemon, &key, true);
-        state.judge.heard(&key, round, fate.verdict);
+        state.judge.heard(self.tools.daemon, &key, (round, fate.verdict));
         drop(state);
         self.record(start, (began, fate.takes_ms), fate.verdict)
     }

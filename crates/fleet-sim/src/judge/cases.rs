@@ -51,6 +51,8 @@ pub(super) struct Open {
     pub(super) since_ms: u64,
     /// Whether its outcome is known.
     pub(super) is_answered: bool,
+    /// Whether it is a 2xx.
+    is_taken: bool,
 }
 
 /// What a request carries.
@@ -81,7 +83,7 @@ impl Judge {
     /// A daemon begins an attempt.
     pub(crate) fn begun(&mut self, daemon: usize, request: &Request<'_>, since_ms: u64) {
         let Request { round, number, .. } = *request;
-        let open = Open { round, number, since_ms, is_answered: false };
+        let open = Open { round, number, since_ms, is_answered: false, is_taken: false };
         self.open.insert((daemon, request.key.clone()), open);
     }
 
@@ -99,11 +101,9 @@ impl Judge {
     pub(crate) fn reached(&mut self, request: &Request<'_>) -> Result<(), String> {
         let Request { key, round, number, payload } = *request;
         let most = self.attempts_max as usize;
-        // Only somebody else's: who attempts has no outcome of it that is on its way.
-        let is_on_its_way = self
-            .open
-            .iter()
-            .any(|((_, its), it)| its == key && it.round == round && it.is_answered);
+        // Somebody else's: who attempts has no outcome of it that is on its way.
+        let is_on_its_way =
+            self.open.iter().any(|((_, its), it)| its == key && it.round == round && it.is_taken);
         let case = self.cases.get_mut(key).ok_or_else(|| format!("{key:?} was never posted"))?;
         if case.payload != *payload {
             return Err(format!("{key:?} is delivered with another payload"));
@@ -138,7 +138,10 @@ impl Judge {
     }
 
     /// A daemon heard what an endpoint made of it.
-    pub(crate) fn heard(&mut self, key: &RowKey, round: u32, verdict: Verdict) {
+    pub(crate) fn heard(&mut self, daemon: usize, key: &RowKey, (round, verdict): (u32, Verdict)) {
+        if let Some(open) = self.open.get_mut(&(daemon, key.clone())) {
+            open.is_taken = verdict == Verdict::Delivered;
+        }
         if let Some(case) = self.cases.get_mut(key) {
             let known = case.rounds.entry(round).or_default();
             known.is_heard |= verdict == Verdict::Delivered;
