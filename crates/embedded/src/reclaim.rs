@@ -124,8 +124,8 @@ impl Default for Reclaimer {
 }
 
 impl Reclaimer {
-    /// Begins, where it is worth it and nobody is at it. `synced` tells the newest commit that is on
-    /// disk for certain.
+    /// Begins, where it is worth it and nobody is at it. `synced` tells the newest commit that is
+    /// on disk for certain.
     pub(crate) fn look(
         &mut self,
         tables: &Tables,
@@ -369,10 +369,10 @@ fn drop_range(
     version: u64,
     (from, until): &Between,
 ) -> Result<Option<Spans>, ReadError> {
-    // Who writes a table out in the microseconds from here on comes too late to bring in a name from
-    // this range: it would have to be accepted, committed and written first. A merge that begins in
-    // them is waited for, and may leave a payload in a table that reaches out of the range, without
-    // its mark: no row names it, and it goes with the next range that is wider.
+    // Who writes a table out in the microseconds from here on comes too late to bring in a name
+    // from this range: it would have to be accepted, committed and written first. A merge that
+    // begins in them is waited for, and may leave a payload in a table that reaches out of the
+    // range, without its mark: no row names it, and it goes with the next range that is wider.
     let keyspace = tables.keyspace(Table::Payloads);
     let Some(tree) = idle_tree(keyspace).filter(|tree| tree.current_version().id() == version)
     else {
