@@ -82,16 +82,6 @@ impl posthaste_api::Clock for Clock {
     }
 }
 
-impl posthaste_courier::Clock for Clock {
-    fn now(&self) -> Timestamp {
-        Self::now(self)
-    }
-
-    fn wall(&self) -> Timestamp {
-        Self::wall(self)
-    }
-}
-
 impl posthaste_delivery::Clock for Clock {
     fn now(&self) -> Timestamp {
         Self::now(self)

@@ -16,7 +16,9 @@ use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryPartition as DynamoPartition;
 use aws_sdk_sqs::config::retry::RetryPartition as SqsPartition;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use posthaste_domain::Timestamp;
 
+use crate::date::Heard;
 use crate::settings::Keys;
 use crate::{Error, Names, Resource, Settings, WriteStrategy};
 
@@ -61,6 +63,7 @@ struct Shared {
     queue: aws_sdk_sqs::Client,
     sends: aws_sdk_sqs::Client,
     table: aws_sdk_dynamodb::Client,
+    heard: Heard,
 }
 
 impl Client {
@@ -87,6 +90,7 @@ impl Client {
         let config = loader.load().await;
         let region = config.region().map(ToString::to_string).filter(|name| !name.is_empty());
         let region = region.ok_or(Error::NoRegion)?;
+        let heard = Heard::default();
         let shared = Shared {
             names: settings.names,
             writes: settings.writes,
@@ -94,7 +98,8 @@ impl Client {
             intake: intake(&config, settings.sqs_endpoint.as_deref()),
             queue: queue(&config, settings.sqs_endpoint.as_deref(), WRITE_TRIES),
             sends: queue(&config, settings.sqs_endpoint.as_deref(), SEND_TRIES),
-            table: table(&config, settings.dynamodb_endpoint.as_deref()),
+            table: table(&config, settings.dynamodb_endpoint.as_deref(), heard.clone()),
+            heard,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -103,6 +108,13 @@ impl Client {
     #[must_use]
     pub fn names(&self) -> &Names {
         &self.shared.names
+    }
+
+    /// What time it is at DynamoDB, by the `Date` of its latest answer: at least this, and more by
+    /// no more than a second and that answer's way. None before the first.
+    #[must_use]
+    pub fn table_time(&self) -> Option<Timestamp> {
+        self.shared.heard.now()
     }
 
     /// The region in use.
@@ -166,8 +178,9 @@ fn queue(config: &SdkConfig, endpoint: Option<&str>, tries: u32) -> aws_sdk_sqs:
     aws_sdk_sqs::Client::from_conf(builder.build())
 }
 
-fn table(config: &SdkConfig, endpoint: Option<&str>) -> aws_sdk_dynamodb::Client {
+fn table(config: &SdkConfig, endpoint: Option<&str>, heard: Heard) -> aws_sdk_dynamodb::Client {
     let mut builder = aws_sdk_dynamodb::config::Builder::from(config)
+        .interceptor(heard)
         .retry_partition(DynamoPartition::new("posthaste-rows"))
         .retry_config(retries(WRITE_TRIES))
         .timeout_config(times(ATTEMPT_MS_MAX, CALL_MS_MAX));

@@ -11,6 +11,7 @@
 
 mod check;
 mod client;
+mod date;
 mod dead_letters;
 mod error;
 mod events;

@@ -10,4 +10,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// The wall clock as it stands; only compared with itself, to see that it was set back.
     fn wall(&self) -> Timestamp;
+    /// What time it is where the rows are kept, by the latest answer from there, and at least: a
+    /// second or two less is as good. None until the first answer of this process's life.
+    fn table(&self) -> Option<Timestamp>;
 }

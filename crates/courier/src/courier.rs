@@ -121,6 +121,19 @@ impl Courier {
         self.ports.clock.now()
     }
 
+    /// The time by which a lease of one's own is over: whichever clock says so first. None while
+    /// the table's is not known: then what an earlier life left behind is good for nothing, for
+    /// this clock may have been set back since.
+    pub(crate) fn latest(&self) -> Option<Timestamp> {
+        self.ports.clock.table().map(|table| table.max(self.now()))
+    }
+
+    /// The time by which a lease of another is over: when both clocks say so.
+    pub(crate) fn earliest(&self) -> Timestamp {
+        let now = self.now();
+        self.ports.clock.table().map_or(now, |table| table.min(now))
+    }
+
     /// This instance, at an epoch.
     pub(crate) const fn owner(&self, epoch: u64) -> Owner<'_> {
         Owner { instance: &self.settings.instance, epoch }

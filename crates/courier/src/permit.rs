@@ -35,7 +35,7 @@ impl Courier {
         let is_first = number == 1;
         let held = self.held().get(key).filter(|held| is_first && held.round == round).cloned();
         let permission = match held {
-            Some(held) => match permit(held.hidden_until, self.now()) {
+            Some(held) => match permit(held.hidden_until, Some(self.now())) {
                 Permit::Attempt => Permission::Granted,
                 Permit::RenewFirst => self.hide_again(key, held.receipt).await,
             },
@@ -62,7 +62,7 @@ impl Courier {
         match hidden.pop() {
             Some(Ok(())) => {
                 self.held().hidden(key, &receipt, until);
-                self.permit_renewed(until)
+                permit_renewed(until, Some(self.now()))
             }
             Some(Err(PortError::Permanent(_))) => {
                 self.counters.receipts_lost.add(1);
@@ -83,15 +83,6 @@ impl Courier {
         }
     }
 
-    /// After a renewal until then: its answer may have been so long on its way, or this process
-    /// have stood still so long, that it is over again.
-    fn permit_renewed(&self, until: Timestamp) -> Permission {
-        match permit(until, self.now()) {
-            Permit::Attempt => Permission::Granted,
-            Permit::RenewFirst => Permission::Later,
-        }
-    }
-
     async fn permit_retry(&self, key: &DeliveryKey, round: u32, number: u32) -> Permission {
         let Ok(mut jobs) = self.ports.jobs.jobs(std::slice::from_ref(key)).await else {
             return Permission::Later;
@@ -102,7 +93,7 @@ impl Courier {
         let Some((job, due, attempts)) = waiting.filter(is_next) else {
             return Permission::Withdrawn;
         };
-        match permit(job.lease_until, self.now()) {
+        match permit(job.lease_until, self.latest()) {
             Permit::Attempt => Permission::Granted,
             Permit::RenewFirst => self.claim_again(job, due, attempts).await,
         }
@@ -123,7 +114,8 @@ impl Courier {
             expires_at: None,
         };
         let me = &self.settings.instance;
-        let write = claim(&row_key(&job.key), &seen, me, self.now());
+        let now = self.latest().unwrap_or_else(|| self.now());
+        let write = claim(&row_key(&job.key), &seen, me, now);
         let Some(write) = write else { return Permission::Withdrawn };
         for _ in 0..CLAIM_TRIES {
             let answer = self.ports.rows.write(vec![write.clone()]).await.pop();
@@ -148,7 +140,7 @@ impl Courier {
                     job.lease_until = until;
                     let put = vec![JobChange::Put(Box::new(job))];
                     return match self.ports.jobs.apply(put).await {
-                        Ok(()) => self.permit_renewed(until),
+                        Ok(()) => permit_renewed(until, self.latest()),
                         Err(_) => Permission::Later,
                     };
                 }
@@ -179,7 +171,18 @@ fn waiting(job: Job) -> Option<(Job, Timestamp, u32)> {
     }
 }
 
-/// `now` never goes back and never jumps, so it serves for both of the protocol's clocks.
-fn permit(until: Timestamp, now: Timestamp) -> Permit {
-    Hold::by_lease(until, now, Duration::ZERO).permit(Duration::ZERO)
+/// `now` never goes back and never jumps, so it serves for both of the protocol's clocks. Where it
+/// is not known, nothing lasts.
+fn permit(until: Timestamp, now: Option<Timestamp>) -> Permit {
+    let hold = |now| Hold::by_lease(until, now, Duration::ZERO).permit(Duration::ZERO);
+    now.map_or(Permit::RenewFirst, hold)
+}
+
+/// After a renewal until then: its answer may have been so long on its way, or this process have
+/// stood still so long, that it is over again.
+fn permit_renewed(until: Timestamp, now: Option<Timestamp>) -> Permission {
+    match permit(until, now) {
+        Permit::Attempt => Permission::Granted,
+        Permit::RenewFirst => Permission::Later,
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, RowKey, Timestamp};
 use posthaste_ports::{Job, JobState, PortError, WORK_PARTITIONS};
-use posthaste_protocol::{Local, is_clock_usable, on_owed};
+use posthaste_protocol::{Local, SKEW_MS_MAX, is_clock_usable, on_owed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -22,6 +22,9 @@ const PAGE_MAX: usize = 100;
 const LOOK_MAX: usize = 6_400;
 /// Deliveries of which the shards are reminded after they were taken over; two sweeps' worth.
 const REMINDERS_MAX: usize = 16_000;
+/// What the table says of its time is a second or two old, in milliseconds; beyond it and what the
+/// protocol allows, this clock is off.
+const CLOCK_OFF_MS_MAX: u64 = SKEW_MS_MAX + 2_000;
 /// Rows that make no sense and were told of; beyond it all are told of again.
 const TOLD_MAX: usize = 10_000;
 
@@ -30,6 +33,7 @@ impl Courier {
     pub(crate) async fn sweep(&self, mut stop: watch::Receiver<bool>) {
         let mut newest = Timestamp::ZERO;
         let mut told = BTreeSet::new();
+        let mut is_wrong = false;
         while !is_stopped(&stop) {
             // [`Courier::finish`] waits for it: what it takes over behind a stop would be nobody's
             // until the lease ends.
@@ -40,6 +44,7 @@ impl Courier {
             if is_clock_usable(newest, wall) {
                 let swept = self.sweep_once(&mut told, &stop).await;
                 self.health.note(Part::Sweeping, &swept);
+                is_wrong = self.tell_of_clock(is_wrong);
                 if let Ok(taken @ 1..) = swept {
                     info!(taken, "took over rows whose lease had ended");
                 }
@@ -56,6 +61,23 @@ impl Courier {
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    /// Tells of a clock that is off the table's when it begins to be, and when it is set right.
+    /// Leases hold all the same; due times and signatures are as wrong as the clock. Says whether
+    /// it is off.
+    fn tell_of_clock(&self, was_wrong: bool) -> bool {
+        let Some(table) = self.ports.clock.table() else { return was_wrong };
+        let now = self.now();
+        let (behind_ms, ahead_ms) = (table.millis_since(now), now.millis_since(table));
+        let is_wrong = behind_ms.max(ahead_ms) > CLOCK_OFF_MS_MAX;
+        if is_wrong && !was_wrong {
+            warn!(behind_ms, ahead_ms, "this machine's clock is not the table's: set it right");
+        }
+        if was_wrong && !is_wrong {
+            info!("this machine's clock is the table's again");
+        }
+        is_wrong
     }
 
     /// Looks at every partition of the work index once, or until somebody says stop; says how many
@@ -114,7 +136,8 @@ impl Courier {
         let rows = self.ports.rows.read_each(&page).await?;
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
-        let now = self.now();
+        // Reading the rows was an answer.
+        let now = self.earliest();
         // What is taken over goes onto the disk: with a full one it is left to others, or to later.
         let is_full = self.ports.jobs.is_full();
         let (mut claims, mut reminders) = (Vec::new(), Vec::new());

@@ -1,11 +1,13 @@
 //! The daemons' clocks: off by some time, stepped, and followed without jumps as the daemon's own
-//! clock does it (at most a tenth faster or slower than time).
+//! clock does it (at most a tenth faster or slower than time). And the table's, which is right, as
+//! its answers tell it: to the second.
 
 use std::sync::Arc;
 
 use posthaste_courier::Clock;
 use posthaste_domain::Timestamp;
 
+use crate::mutant::Mutant;
 use crate::plan::{FaultKind, Fleet, SET_RIGHT_MS, START};
 use crate::world::World;
 
@@ -23,6 +25,8 @@ struct Followed {
     off_ms: i64,
     looked_ms: u64,
     last: u64,
+    /// The date of the table's latest answer in this life, and when it came.
+    heard: Option<(Timestamp, u64)>,
 }
 
 /// All of them.
@@ -43,6 +47,7 @@ impl Clocks {
     pub(crate) fn start(&mut self, daemon: usize, ms: u64) {
         let clock = &mut self.0[daemon];
         (clock.off_ms, clock.looked_ms, clock.last) = (clock.wall_off(ms), ms, 0);
+        clock.heard = None;
     }
 
     pub(crate) fn step(&mut self, daemon: usize, off_ms: i64) {
@@ -62,15 +67,20 @@ impl Clocks {
         Timestamp::from_millis(clock.last)
     }
 
-    /// Whether a lease that ends then lasts to this daemon.
-    pub(crate) fn lasts(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
-        self.now(daemon, ms) < until
+    /// An answer of the table, with the date that it bears, comes in.
+    pub(crate) fn hear(&mut self, daemon: usize, date: Timestamp, ms: u64) {
+        self.0[daemon].heard = Some((date, ms));
     }
 
-    /// Whether a lease that is over to this daemon lasts to it if it starts again: by the wall's
-    /// clock, with which it begins.
-    pub(crate) fn comes_back(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
-        !self.lasts(daemon, ms, until) && self.wall(daemon, ms) < until
+    /// What time it is at the table, as far as this daemon knows.
+    fn table(&self, daemon: usize, ms: u64) -> Option<Timestamp> {
+        self.0[daemon].heard.map(|(date, at_ms)| date.plus_millis(ms.saturating_sub(at_ms)))
+    }
+
+    /// Whether a lease that ends then lasts to this daemon, if it is its own.
+    pub(crate) fn lasts(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
+        let now = self.now(daemon, ms);
+        self.table(daemon, ms).is_some_and(|table| table.max(now) < until)
     }
 
     fn wall(&self, daemon: usize, ms: u64) -> Timestamp {
@@ -94,6 +104,11 @@ impl Followed {
     fn wall_off(&self, ms: u64) -> i64 {
         self.wall_off_ms + self.drift_ms(ms)
     }
+}
+
+/// The date of an answer that the table gives now.
+pub(crate) fn date(ms: u64) -> Timestamp {
+    Timestamp::from_millis(START.plus_millis(ms).as_millis() / 1_000 * 1_000)
 }
 
 fn shown(ms: u64, off_ms: i64) -> u64 {
@@ -120,5 +135,12 @@ impl Clock for DaemonClock {
         let faults: Vec<FaultKind> = state.clocks.faults(self.daemon, ms).collect();
         faults.into_iter().for_each(|kind| state.coverage.hit(kind));
         state.clocks.wall(self.daemon, ms)
+    }
+
+    fn table(&self) -> Option<Timestamp> {
+        if self.world.has(Mutant::TrustOwnClock) {
+            return Some(self.now());
+        }
+        self.world.lock().clocks.table(self.daemon, self.world.ms())
     }
 }

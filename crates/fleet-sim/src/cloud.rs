@@ -19,6 +19,7 @@ use std::time::Duration;
 use posthaste_ports::PortError;
 use tokio::time::sleep;
 
+use crate::clock::date;
 use crate::plan::{FaultKind, Service};
 use crate::trace::Who;
 use crate::world::World;
@@ -112,6 +113,16 @@ impl Line {
             state.fuses.remove(&daemon);
         }
         is_at_its_end
+    }
+
+    /// The way back from the table, of an answer that bears its date, unless it gets lost.
+    pub(crate) async fn come_back(&self, luck: &Luck) {
+        let date = date(self.world.ms());
+        self.travel(Kind::Rows).await;
+        if let (Who::Daemon(daemon), Luck::Works) = (self.who, luck) {
+            let ms = self.world.ms();
+            self.world.lock().clocks.hear(daemon, date, ms);
+        }
     }
 
     /// What becomes of a call.

@@ -142,11 +142,6 @@ pub(crate) enum Act {
 }
 
 impl Failpoint {
-    /// Whether clocks are further apart than they may be from then on.
-    pub(crate) fn steps_clocks(self) -> bool {
-        matches!(self.place().1, Act::Clock(_))
-    }
-
     /// Whether anything can happen to somebody like this here.
     fn is_for(self, who: Who, site: Site) -> bool {
         let is_daemons = !matches!(

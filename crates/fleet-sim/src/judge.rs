@@ -15,8 +15,6 @@
 //! | the queue shows a message that somebody has                  | 15     | 2 if no owner |
 //! | the queue does not count a receipt                           | 15     | 2             |
 //! | a second message is sent in a round                          | 4, 5   | 2             |
-//! | clocks are apart and a lease is over only to the claimer, or | 23     | 2             |
-//! |   is not over any more to who starts again                   |        |               |
 //! | hiding fails and another receives what is not settled        | 22, 39 | 2             |
 //! | row writes fail, or take minutes, and the row is taken over  | 22, 38 | 2             |
 //! | DELIVERED is written beside an owner, after its next attempt | 15     | 1             |
@@ -71,7 +69,6 @@ pub(crate) struct Judge {
     names: BTreeMap<usize, InstanceId>,
     behaviours: BTreeMap<String, (Behaviour, Option<u64>)>,
     attempts_max: u32,
-    has_skew: bool,
     /// Rows that were forgotten, each with its final status.
     pub(crate) expired: BTreeMap<RowKey, EventStatus>,
     /// Duplicates so far, and those that were excused.
@@ -94,7 +91,6 @@ impl Judge {
             names: BTreeMap::new(),
             behaviours,
             attempts_max: plan.fleet.engine.schedule.attempts_max(),
-            has_skew: plan.has_skew(),
             expired: BTreeMap::new(),
             duplicates: 0,
             excused: 0,

@@ -15,6 +15,8 @@ pub enum Mutant {
     NoReplay,
     /// To a sweep every lease is over.
     SweepIgnoresLease,
+    /// A daemon takes its own clock for the table's.
+    TrustOwnClock,
     /// Rows are never swept.
     NoSweep,
     /// The DLQ gets its message after the row was marked.
@@ -41,12 +43,13 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DeleteAtReceive,
         Self::IgnoreLeave,
         Self::SkipPermit,
         Self::NoReplay,
         Self::SweepIgnoresLease,
+        Self::TrustOwnClock,
         Self::NoSweep,
         Self::MarkBeforeSend,
         Self::FailedWriteIsDone,
@@ -69,6 +72,7 @@ impl Mutant {
             Self::SkipPermit => "skip-permit",
             Self::NoReplay => "no-replay",
             Self::SweepIgnoresLease => "sweep-ignores-lease",
+            Self::TrustOwnClock => "trust-own-clock",
             Self::NoSweep => "no-sweep",
             Self::MarkBeforeSend => "mark-before-send",
             Self::FailedWriteIsDone => "failed-write-is-done",

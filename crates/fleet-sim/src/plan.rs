@@ -243,18 +243,3 @@ pub struct Plan {
     /// A deliberate fault.
     pub mutant: Option<Mutant>,
 }
-
-impl Plan {
-    /// Whether clocks are further apart than the protocol allows at some time.
-    #[must_use]
-    pub fn has_skew(&self) -> bool {
-        let fleet = &self.fleet;
-        let drifts =
-            fleet.drifts_ppm.iter().map(|ppm| ppm.unsigned_abs() * SET_RIGHT_MS / 1_000_000);
-        let drift_ms = drifts.max().unwrap_or(0);
-        let far = |ms: i64| ms.unsigned_abs() + drift_ms > posthaste_protocol::SKEW_MS_MAX / 2;
-        fleet.skews_ms.iter().any(|ms| far(*ms))
-            || self.failpoint.is_some_and(Failpoint::steps_clocks)
-            || self.faults.iter().any(|it| matches!(it.what, Happening::Step(_)))
-    }
-}

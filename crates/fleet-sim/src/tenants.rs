@@ -55,7 +55,7 @@ impl TenantStore for Tenants {
             })
             .next();
         self.line.at(Site::After(Step::ReadTenant), None).await?;
-        self.line.travel(Kind::Rows).await;
+        self.line.come_back(&luck).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(found) }
     }
 

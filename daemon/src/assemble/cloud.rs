@@ -5,7 +5,7 @@ use std::sync::Arc;
 use posthaste_api::Stores as ApiStores;
 use posthaste_aws::{Client, DynamoDeadLetters, DynamoEvents, DynamoRows, DynamoTenants, SqsQueue};
 use posthaste_courier::{CachedTenants, Courier, Disk, Ports, Released};
-use posthaste_domain::InstanceId;
+use posthaste_domain::{InstanceId, Timestamp};
 use posthaste_embedded::{CacheRecovery, Ledger};
 use posthaste_ports::{Queue, Rows, TenantStore};
 use posthaste_protocol::VISIBILITY_MS;
@@ -31,6 +31,12 @@ pub(crate) const RELEASE_MS_MAX: u64 = 8 * 60 * 1000;
 pub(super) struct Connected {
     client: Client,
     queue: SqsQueue,
+}
+
+/// This machine's clock, and that of the table, which all instances have in common.
+struct FleetClock {
+    own: Clock,
+    table: Client,
 }
 
 /// What AWS mode adds to an instance.
@@ -96,6 +102,20 @@ pub(super) fn instance(config: &Config) -> InstanceId {
         .expect("not empty")
 }
 
+impl posthaste_courier::Clock for FleetClock {
+    fn now(&self) -> Timestamp {
+        self.own.now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.own.wall()
+    }
+
+    fn table(&self) -> Option<Timestamp> {
+        self.table.table_time()
+    }
+}
+
 impl Connected {
     /// Puts the courier before the queues and tables, and takes up what the disk says is not
     /// finished.
@@ -109,7 +129,8 @@ impl Connected {
         let Self { client, queue } = self;
         let rows: Arc<dyn Rows> = Arc::new(DynamoRows::new(&client));
         let queue: Arc<dyn Queue> = Arc::new(queue);
-        let clock: Arc<dyn posthaste_courier::Clock> = Arc::new(clock.clone());
+        let clock: Arc<dyn posthaste_courier::Clock> =
+            Arc::new(FleetClock { own: clock.clone(), table: client.clone() });
         let tenants: Arc<dyn TenantStore> = Arc::new(DynamoTenants::new(client.clone()));
         let cached: Arc<dyn TenantStore> =
             Arc::new(CachedTenants::new(Arc::clone(&tenants), Arc::clone(&clock)));

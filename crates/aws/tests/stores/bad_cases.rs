@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_aws::{Names, Settings};
-use posthaste_domain::{EventStatus, RowChange, RowKey, RowWrite};
+use posthaste_aws::{DynamoRows, Names, Settings};
+use posthaste_domain::{EventId, EventStatus, RowChange, RowKey, RowWrite};
 use posthaste_ports::{
     Acceptance, DeadLetters as _, EventStore as _, ListQuery, PortError, Rows as _, Scope,
     TenantStore as _, Written,
@@ -174,6 +174,23 @@ async fn a_clock_that_is_off_by_an_hour_repeats_nothing() {
         let claim = claims.iter().find(|item| item.get("claimant").is_some()).unwrap();
         let ttl: u64 = claim["ttl"]["N"].as_str().unwrap().parse().unwrap();
         assert!(ttl >= first.as_secs() + 47 * 60 * 60);
+    }
+}
+
+/// By the `Date` of its answers, whatever they say.
+#[tokio::test]
+async fn a_table_that_has_answered_tells_the_time() {
+    let world = World::start().await;
+    let elsewhere = |settings| Settings { names: Names::with_prefix("elsewhere"), ..settings };
+    for client in [client(&world.dynamo.url).await, client_with(&world.dynamo.url, elsewhere).await]
+    {
+        assert_eq!(client.table_time(), None);
+        drop(DynamoRows::new(&client).read(&[]).await);
+        assert_eq!(client.table_time(), None, "nothing was asked");
+        let key = RowKey { tenant: acme(), event: EventId::MIN };
+        drop(DynamoRows::new(&client).read(&[key]).await);
+        let told = client.table_time().unwrap();
+        assert!(told.as_millis() > 1_700_000_000_000, "{told}");
     }
 }
 

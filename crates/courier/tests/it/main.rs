@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the support code is a test's as well")]
 
+mod clocks;
 mod copies;
 mod full;
 mod life;

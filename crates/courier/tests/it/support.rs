@@ -21,17 +21,26 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// Virtual time, as everybody tells it.
+/// Virtual time as the courier tells it, and how far off the table's it is.
 #[derive(Clone)]
-struct Time(Instant);
+struct Time {
+    began: Instant,
+    table_off_ms: Arc<Mutex<Option<i64>>>,
+}
 
 impl Clock for Time {
     fn now(&self) -> Timestamp {
-        START.plus(self.0.elapsed())
+        START.plus(self.began.elapsed())
     }
 
     fn wall(&self) -> Timestamp {
         self.now()
+    }
+
+    fn table(&self) -> Option<Timestamp> {
+        let now_ms = self.now().as_millis();
+        let off_ms = *self.table_off_ms.lock().unwrap();
+        off_ms.map(|off_ms| Timestamp::from_millis(now_ms.saturating_add_signed(off_ms)))
     }
 }
 
@@ -95,7 +104,8 @@ pub(crate) struct Bench {
 impl Bench {
     /// A courier at work.
     pub(crate) async fn start() -> Self {
-        let time = Time(Instant::now());
+        let table_off_ms = Arc::new(Mutex::new(Some(0)));
+        let time = Time { began: Instant::now(), table_off_ms };
         let told = time.clone();
         let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(move || told.now());
         let broken = Arc::new(Breakage::default());
@@ -123,6 +133,11 @@ impl Bench {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.time.now()
+    }
+
+    /// The table's clock shows so much more than the courier's, or has not been heard of.
+    pub(crate) fn table_is_ahead(&self, by_ms: Option<i64>) {
+        *self.time.table_off_ms.lock().unwrap() = by_ms;
     }
 
     /// An accepted event without a message.

@@ -110,7 +110,7 @@ impl Rows for RowsPort {
                 answers.fill(Err(lost()));
             }
         }
-        self.line.travel(Kind::Rows).await;
+        self.line.come_back(&luck).await;
         if let Who::Daemon(_) = self.line.who {
             for (write, answer) in writes.iter().zip(&answers) {
                 self.line.world.lock().cover_write(write, answer);
@@ -135,7 +135,7 @@ impl Rows for RowsPort {
             keys.iter().map(|key| state.table.stored(key, at)).collect()
         };
         found.iter_mut().flatten().for_each(|stored| self.spoil(stored));
-        self.line.travel(Kind::Rows).await;
+        self.line.come_back(&luck).await;
         if luck == Luck::LosesReply {
             return Err(lost());
         }
@@ -171,7 +171,7 @@ impl Rows for RowsPort {
         if let Some(first) = keys.first() {
             self.line.at(Site::After(Step::ReadIndex), Some(first)).await?;
         }
-        self.line.travel(Kind::Rows).await;
+        self.line.come_back(&luck).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(keys) }
     }
 }
