@@ -111,10 +111,11 @@ impl Client {
     }
 
     /// What time it is at DynamoDB, by the `Date` of its latest answer: at least this, and more by
-    /// no more than a second and that answer's way. None before the first.
+    /// no more than a second and that answer's way. `own`, which is what the caller's clock shows,
+    /// where answers bear no date; None before the first answer.
     #[must_use]
-    pub fn table_time(&self) -> Option<Timestamp> {
-        self.shared.heard.now()
+    pub fn table_time(&self, own: Timestamp) -> Option<Timestamp> {
+        self.shared.heard.now(own)
     }
 
     /// The region in use.

@@ -12,28 +12,48 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use posthaste_domain::Timestamp;
 use tokio::time::Instant;
 
-/// The latest `Date`, and when it came. Cheap to clone; all clones hear the same.
+/// The latest answer. Cheap to clone; all clones hear the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard(Arc<Mutex<Option<(Timestamp, Instant)>>>);
+pub(crate) struct Heard(Arc<Mutex<Answers>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Answers {
+    #[default]
+    None,
+    /// None of them had a date: some emulators' are so.
+    Undated,
+    /// The date of the latest one that had one, and when it came.
+    Dated(Timestamp, Instant),
+}
 
 impl Heard {
-    /// What time it is there: at least this, and within a second and the way of that answer. None
-    /// before the first answer with a date.
-    pub(crate) fn now(&self) -> Option<Timestamp> {
-        self.by(Instant::now())
+    /// What time it is there: at least this, and more by no more than a second and the way of that
+    /// answer. `own`, where answers bear no date; None before the first one.
+    pub(crate) fn now(&self, own: Timestamp) -> Option<Timestamp> {
+        self.by(Instant::now(), own)
     }
 
-    fn by(&self, now: Instant) -> Option<Timestamp> {
-        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|(date, at)| date.plus(now.saturating_duration_since(at)))
+    fn by(&self, now: Instant, own: Timestamp) -> Option<Timestamp> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Answers::None => None,
+            Answers::Undated => Some(own),
+            Answers::Dated(date, at) => Some(date.plus(now.saturating_duration_since(at))),
+        }
     }
 
-    fn hear(&self, date: &str, at: Instant) {
-        let Ok(date) = DateTime::from_str(date, DateTimeFormat::HttpDate) else { return };
-        let Some(ms) = date.to_millis().ok().and_then(|ms| u64::try_from(ms).ok()) else { return };
-        let heard = (Timestamp::from_millis(ms), at);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+    fn hear(&self, date: Option<&str>, at: Instant) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (date.and_then(parse), *answers) {
+            (Some(date), _) => *answers = Answers::Dated(date, at),
+            (None, Answers::None) => *answers = Answers::Undated,
+            (None, _) => {}
+        }
     }
+}
+
+fn parse(date: &str) -> Option<Timestamp> {
+    let ms = DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.to_millis().ok()?;
+    u64::try_from(ms).ok().map(Timestamp::from_millis)
 }
 
 impl Intercept for Heard {
@@ -47,9 +67,7 @@ impl Intercept for Heard {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(date) = context.response().headers().get("date") {
-            self.hear(date, Instant::now());
-        }
+        self.hear(context.response().headers().get("date"), Instant::now());
         Ok(())
     }
 }
@@ -60,30 +78,35 @@ mod tests {
 
     use super::*;
 
+    const OWN: Timestamp = Timestamp::from_millis(1);
+
     #[test]
     fn the_latest_date_goes_on_with_time() {
         let (heard, began) = (Heard::default(), Instant::now());
-        assert_eq!(heard.by(began), None);
-        heard.hear("Sun, 06 Nov 1994 08:49:37 GMT", began);
-        assert_eq!(heard.by(began), Some(Timestamp::from_millis(784_111_777_000)));
+        assert_eq!(heard.by(began, OWN), None);
+        heard.hear(Some("Sun, 06 Nov 1994 08:49:37 GMT"), began);
+        assert_eq!(heard.by(began, OWN), Some(Timestamp::from_millis(784_111_777_000)));
         let later = began + Duration::from_millis(2_500);
-        assert_eq!(heard.by(later), Some(Timestamp::from_millis(784_111_779_500)));
+        assert_eq!(heard.by(later, OWN), Some(Timestamp::from_millis(784_111_779_500)));
         // Whatever came before: a clock there that was set right is right.
-        heard.hear("Sun, 06 Nov 1994 08:49:38 GMT", later);
-        assert_eq!(heard.by(later), Some(Timestamp::from_millis(784_111_778_000)));
-        assert_eq!(heard.by(began), Some(Timestamp::from_millis(784_111_778_000)));
+        heard.hear(Some("Sun, 06 Nov 1994 08:49:38 GMT"), later);
+        assert_eq!(heard.by(later, OWN), Some(Timestamp::from_millis(784_111_778_000)));
+        assert_eq!(heard.by(began, OWN), Some(Timestamp::from_millis(784_111_778_000)));
+        // A refusal on the way there may bear none.
+        heard.hear(None, later);
+        assert_eq!(heard.by(later, OWN), Some(Timestamp::from_millis(784_111_778_000)));
     }
 
     #[test]
-    fn what_is_no_date_says_nothing() {
-        let (heard, now) = (Heard::default(), Instant::now());
-        for date in
-            ["", "now", "Sun, 99 Nov 1994 08:49:37 GMT", "784111777", "1994-11-06T08:49:37Z"]
-        {
+    fn where_answers_bear_no_date_ones_own_clock_is_as_good() {
+        let now = Instant::now();
+        let odd = ["", "now", "Sun, 99 Nov 1994 08:49:37 GMT", "784111777", "1994-11-06T08:49:37Z"];
+        let before_there_were_timestamps = "Wed, 31 Dec 1969 23:59:59 GMT";
+        let dates = odd.into_iter().chain([before_there_were_timestamps]).map(Some);
+        for date in dates.chain([None]) {
+            let heard = Heard::default();
             heard.hear(date, now);
-            assert_eq!(heard.by(now), None, "{date}");
+            assert_eq!(heard.by(now, OWN), Some(OWN), "{date:?}");
         }
-        heard.hear("Wed, 31 Dec 1969 23:59:59 GMT", now);
-        assert_eq!(heard.by(now), None, "before there were timestamps");
     }
 }

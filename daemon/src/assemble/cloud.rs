@@ -112,7 +112,7 @@ impl posthaste_courier::Clock for FleetClock {
     }
 
     fn table(&self) -> Option<Timestamp> {
-        self.table.table_time()
+        self.table.table_time(self.own.now())
     }
 }
 

@@ -175,7 +175,7 @@ impl Connection {
         }
         match outcome {
             Ok(Served { body, .. }) => {
-                http::answer(&mut self.output, state.next_request(), &body);
+                http::answer(&mut self.output, state.stamp(), &body);
             }
             Err(refusal) => self.refuse(service.namespace(), &refusal),
         }
@@ -183,7 +183,7 @@ impl Connection {
     }
 
     fn refuse(&mut self, namespace: &str, refusal: &Refusal) {
-        http::refuse(&mut self.output, self.state.next_request(), refusal, namespace);
+        http::refuse(&mut self.output, self.state.stamp(), refusal, namespace);
     }
 
     /// The simulator's own paths.
@@ -212,7 +212,7 @@ impl Connection {
             _ => Err(None),
         };
         match answer {
-            Ok(body) => http::answer(&mut self.output, self.state.next_request(), &body),
+            Ok(body) => http::answer(&mut self.output, self.state.stamp(), &body),
             Err(refusal) => {
                 let nothing = || Refusal::new("NotFound", "No such path").with_status(404);
                 self.refuse("sim", &refusal.unwrap_or_else(nothing));

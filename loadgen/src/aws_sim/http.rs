@@ -4,6 +4,9 @@
 //! every later request of the connection.
 
 use std::io::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 use super::refusal::Refusal;
 
@@ -11,6 +14,15 @@ use super::refusal::Refusal;
 const BODY_BYTES_MAX: usize = 32 << 20;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 64;
+
+/// What every answer bears. Clients reckon leases by its date, as DynamoDB's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// The number of the request.
+    pub(super) request: u64,
+    /// The simulator's time in Unix milliseconds; shown to the second.
+    pub(super) date_ms: u64,
+}
 
 /// A request that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,14 +94,14 @@ fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Malformed> {
 }
 
 /// Writes an answer with a body of JSON.
-pub(super) fn answer(out: &mut Vec<u8>, request: u64, body: &[u8]) {
-    head_of(out, "200 OK", request, body.len());
+pub(super) fn answer(out: &mut Vec<u8>, stamp: Stamp, body: &[u8]) {
+    head_of(out, "200 OK", stamp, body.len());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 
 /// Writes a refusal.
-pub(super) fn refuse(out: &mut Vec<u8>, request: u64, refusal: &Refusal, namespace: &str) {
+pub(super) fn refuse(out: &mut Vec<u8>, stamp: Stamp, refusal: &Refusal, namespace: &str) {
     let body = refusal.body(namespace);
     let status = match refusal.status {
         400 => "400 Bad Request",
@@ -99,7 +111,7 @@ pub(super) fn refuse(out: &mut Vec<u8>, request: u64, refusal: &Refusal, namespa
         503 => "503 Service Unavailable",
         _ => "500 Internal Server Error",
     };
-    head_of(out, status, request, body.len());
+    head_of(out, status, stamp, body.len());
     if let Some(code) = refusal.query_code {
         let party = if refusal.status < 500 { "Sender" } else { "Receiver" };
         // Writing to memory cannot fail.
@@ -109,13 +121,15 @@ pub(super) fn refuse(out: &mut Vec<u8>, request: u64, refusal: &Refusal, namespa
     out.extend_from_slice(&body);
 }
 
-fn head_of(out: &mut Vec<u8>, status: &str, request: u64, length: usize) {
+fn head_of(out: &mut Vec<u8>, status: &str, stamp: Stamp, length: usize) {
+    let Stamp { request, date_ms } = stamp;
+    let date = HttpDate::from(UNIX_EPOCH + Duration::from_millis(date_ms));
     // Writing to memory cannot fail.
     _ = write!(
         out,
         "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\n\
          x-amzn-requestid: {request:08x}-0000-4000-8000-000000000000\r\n\
-         content-length: {length}\r\n"
+         content-length: {length}\r\ndate: {date}\r\n"
     );
 }
 

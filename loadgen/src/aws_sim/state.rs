@@ -7,12 +7,16 @@ use serde::Serialize;
 use super::counters::{Counters, Fault, Report, Work};
 use super::dynamo::Dynamo;
 use super::faults::{Decision, Faults, Plan, Unusable};
+use super::http::Stamp;
 use super::operation::{Operation, Service};
 use super::refusal::Refusal;
 use super::sqs::Sqs;
 use super::time::Time;
 use crate::clock::Nanos;
 use crate::shared::lock;
+
+/// The last moment that a `Date` can show: the end of the year 9999.
+const DATE_MS_MAX: u64 = 253_402_300_799_000;
 
 /// What a call may look at.
 #[derive(Debug)]
@@ -81,11 +85,11 @@ impl State {
         })
     }
 
-    /// The number of the next request.
-    pub(super) fn next_request(&self) -> u64 {
+    /// What the next answer bears.
+    pub(super) fn stamp(&self) -> Stamp {
         let mut requests = lock(&self.requests);
         *requests += 1;
-        *requests
+        Stamp { request: *requests, date_ms: self.time.date_ms().min(DATE_MS_MAX) }
     }
 
     pub(super) fn plan(&self) -> Arc<Plan> {
