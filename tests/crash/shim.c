@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -108,13 +109,19 @@ static int meet(char kind, const char *call, const char *path)
         meant = meant && kind == 's';
     if (!meant)
         return 0;
-    if (atomic_fetch_add(&told->hits, 1) == 0) {
+    /* Whoever else meets one waits until the first is told of: its error may end the process. */
+    static atomic_flag first = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&first)) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         const char *tail = path + directory_length;
         snprintf(told->what, sizeof told->what, "%s(%.180s)", call, *tail == '/' ? tail + 1 : tail);
         atomic_store(&told->at_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+    } else {
+        while (atomic_load(&told->at_ns) == 0)
+            sched_yield();
     }
+    atomic_fetch_add(&told->hits, 1);
     return 1;
 }
 
