@@ -47,6 +47,26 @@ async fn crash_point_17_killed_while_a_retry_waits() {
     assert_eq!((attempts(&sink), claims.met()), (vec![1, 2], 0));
 }
 
+/// 23: killed while a retry waits, and its clock is set back before it starts: by its own clock the
+/// lease lasts for minutes, by the table's it is over. It claims the row before it attempts, and
+/// says that its clock is off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_point_23_a_clock_set_back_over_a_restart() {
+    let sink = second_time_lucky().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let node = Node::new(&world).await;
+    let daemon = node.start().await;
+    let event = world.accept().await;
+    world.until_waiting(&event).await;
+    let node = After::Restart.crash(&world, node, daemon).await;
+    world.sim.skip_ms(10 * 60 * 1000);
+    let claims = node.proxy.count(Calls::before("BatchExecuteStatement", CLAIM));
+    let daemon = node.start().await;
+    world.until_settled(&event, EventStatus::Delivered).await;
+    assert_eq!((attempts(&sink), claims.met()), (vec![1, 2], 1));
+    eventually("it says so", async || daemon.printed().contains("clock is not the table's")).await;
+}
+
 /// 18: instance and disk are lost while a retry waits. Its lease ends, somebody else sweeps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_18_disk_lost_while_a_retry_waits() {
