@@ -121,11 +121,12 @@ impl Courier {
         self.ports.clock.now()
     }
 
-    /// The time by which a lease of one's own is over: whichever clock says so first. None while
-    /// the table's is not known: then what an earlier life left behind is good for nothing, for
-    /// this clock may have been set back since.
-    pub(crate) fn latest(&self) -> Option<Timestamp> {
-        self.ports.clock.table().map(|table| table.max(self.now()))
+    /// The time by which a lease of one's own is over: the table's alone. If this clock could end
+    /// one as well, and were set back over a restart, a claim that the end of the process kept from
+    /// the disk would leave there the lease before it, which lasts again. None while the table's is
+    /// not known: then what an earlier life left behind is good for nothing.
+    pub(crate) fn lease_now(&self) -> Option<Timestamp> {
+        self.ports.clock.table()
     }
 
     /// The time by which a lease of another is over: when both clocks say so.

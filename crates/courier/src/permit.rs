@@ -93,7 +93,7 @@ impl Courier {
         let Some((job, due, attempts)) = waiting.filter(is_next) else {
             return Permission::Withdrawn;
         };
-        match permit(job.lease_until, self.latest()) {
+        match permit(job.lease_until, self.lease_now()) {
             Permit::Attempt => Permission::Granted,
             Permit::RenewFirst => self.claim_again(job, due, attempts).await,
         }
@@ -114,7 +114,7 @@ impl Courier {
             expires_at: None,
         };
         let me = &self.settings.instance;
-        let now = self.latest().unwrap_or_else(|| self.now());
+        let now = self.lease_now().unwrap_or_else(|| self.now());
         let write = claim(&row_key(&job.key), &seen, me, now);
         let Some(write) = write else { return Permission::Withdrawn };
         for _ in 0..CLAIM_TRIES {
@@ -140,7 +140,7 @@ impl Courier {
                     job.lease_until = until;
                     let put = vec![JobChange::Put(Box::new(job))];
                     return match self.ports.jobs.apply(put).await {
-                        Ok(()) => permit_renewed(until, self.latest()),
+                        Ok(()) => permit_renewed(until, self.lease_now()),
                         Err(_) => Permission::Later,
                     };
                 }

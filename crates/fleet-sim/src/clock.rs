@@ -78,9 +78,8 @@ impl Clocks {
     }
 
     /// Whether a lease that ends then lasts to this daemon, if it is its own.
-    pub(crate) fn lasts(&mut self, daemon: usize, ms: u64, until: Timestamp) -> bool {
-        let now = self.now(daemon, ms);
-        self.table(daemon, ms).is_some_and(|table| table.max(now) < until)
+    pub(crate) fn lasts(&self, daemon: usize, ms: u64, until: Timestamp) -> bool {
+        self.table(daemon, ms).is_some_and(|table| table < until)
     }
 
     fn wall(&self, daemon: usize, ms: u64) -> Timestamp {
