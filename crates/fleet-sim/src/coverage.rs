@@ -40,15 +40,20 @@ impl World {
 }
 
 impl State {
-    /// A daemon read a row: perhaps because of a message.
+    /// A daemon begins to read a row, perhaps because of a message: that one. A message that comes
+    /// while the row is on its way, which shows what was before it, has another read made.
+    pub(crate) fn begin_read(&mut self, daemon: usize, key: &RowKey) -> Option<Arriving> {
+        self.arriving.remove(&(daemon, key.clone()))
+    }
+
+    /// And has read it.
     pub(crate) fn cover_read(
         &mut self,
-        (daemon, me): (usize, &InstanceId),
+        (arriving, me): (&Arriving, &InstanceId),
         key: &RowKey,
         (row, now): (Option<&Row>, Timestamp),
     ) {
-        let Some(arriving) = self.arriving.remove(&(daemon, key.clone())) else { return };
-        let decision = match after_read(&arriving, key, row, me, now) {
+        let decision = match after_read(arriving, key, row, me, now) {
             AfterRead::Deliver { .. } => "after_read deliver",
             AfterRead::Claim(_) => "after_read claim",
             AfterRead::Delete => "after_read delete",

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_domain::{InstanceId, Lease, Row, RowChange, RowKey, RowWrite, Timestamp};
 use posthaste_ports::{PortError, Rows, StoredEvent, Written};
+use posthaste_protocol::Arriving;
 
 use super::{Kind, Line, Luck, lost};
 use crate::failpoint::{Site, Step};
@@ -66,6 +67,15 @@ impl RowsPort {
         Ok(written)
     }
 
+    fn begin_read(&self, keys: &[RowKey]) -> Vec<Option<Arriving>> {
+        let mut state = self.line.world.lock();
+        let mut begin = |key: &RowKey| match self.line.who {
+            Who::Daemon(daemon) => state.begin_read(daemon, key),
+            _ => None,
+        };
+        keys.iter().map(&mut begin).collect()
+    }
+
     fn failed(&self) {
         if let Who::Daemon(daemon) = self.line.who {
             let ms = self.line.world.ms();
@@ -120,6 +130,7 @@ impl Rows for RowsPort {
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
+        let begun = self.begin_read(keys);
         self.line.travel(Kind::Rows).await;
         for key in keys {
             self.line.at(Site::Before(Step::ReadRow), Some(key)).await?;
@@ -139,10 +150,11 @@ impl Rows for RowsPort {
         if luck == Luck::LosesReply {
             return Err(lost());
         }
-        if let (Who::Daemon(daemon), Some(me)) = (self.line.who, &self.name) {
-            for (key, stored) in keys.iter().zip(&found) {
+        if let Some(me) = &self.name {
+            for ((key, stored), arriving) in keys.iter().zip(&found).zip(&begun) {
                 let row = stored.as_ref().map(|stored| &stored.row);
-                world.lock().cover_read((daemon, me), key, (row, world.now()));
+                let Some(arriving) = arriving else { continue };
+                world.lock().cover_read((arriving, me), key, (row, world.now()));
             }
         }
         Ok(found)
