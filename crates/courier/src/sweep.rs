@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, RowKey, Timestamp};
 use posthaste_ports::{Job, JobState, PortError, WORK_PARTITIONS};
-use posthaste_protocol::{Local, SKEW_MS_MAX, is_clock_usable, on_owed};
+use posthaste_protocol::{Local, SKEW_MS_MAX, claim, is_clock_usable, on_owed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -137,7 +137,7 @@ impl Courier {
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
         // Reading the rows was an answer.
-        let now = self.earliest();
+        let over = self.earliest();
         // What is taken over goes onto the disk: with a full one it is left to others, or to later.
         let is_full = self.ports.jobs.is_full();
         let (mut claims, mut reminders) = (Vec::new(), Vec::new());
@@ -160,8 +160,11 @@ impl Courier {
                 // write is refused soon, and the next sweep takes the row.
                 continue;
             }
-            let write = on_owed(&key, &stored.row, local, &self.settings.instance, now);
-            if let Some(write) = write {
+            let me = &self.settings.instance;
+            let owed = on_owed(&key, &stored.row, local, me, over);
+            // A claim is known by the end of its lease. The table's time is told to the second, and
+            // two claims by it would be more alike than by two clocks.
+            if let Some(write) = owed.and_then(|_| claim(&key, &stored.row, me, self.now())) {
                 if is_full {
                     continue;
                 }
