@@ -135,6 +135,13 @@ impl Courier {
         self.ports.clock.table().map_or(now, |table| table.min(now))
     }
 
+    /// The time from which a claim's lease lasts: the later one, so that it lasts by both clocks. A
+    /// claim is known by the end of its lease, and this clock tells two of the same second apart.
+    pub(crate) fn claim_now(&self) -> Timestamp {
+        let now = self.now();
+        self.ports.clock.table().map_or(now, |table| table.max(now))
+    }
+
     /// This instance, at an epoch.
     pub(crate) const fn owner(&self, epoch: u64) -> Owner<'_> {
         Owner { instance: &self.settings.instance, epoch }

@@ -114,8 +114,7 @@ impl Courier {
             expires_at: None,
         };
         let me = &self.settings.instance;
-        let now = self.lease_now().unwrap_or_else(|| self.now());
-        let write = claim(&row_key(&job.key), &seen, me, now);
+        let write = claim(&row_key(&job.key), &seen, me, self.claim_now());
         let Some(write) = write else { return Permission::Withdrawn };
         for _ in 0..CLAIM_TRIES {
             let answer = self.ports.rows.write(vec![write.clone()]).await.pop();

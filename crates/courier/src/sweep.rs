@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_domain::{DeliveryKey, RowKey, Timestamp};
 use posthaste_ports::{Job, JobState, PortError, WORK_PARTITIONS};
-use posthaste_protocol::{Local, SKEW_MS_MAX, claim, is_clock_usable, on_owed};
+use posthaste_protocol::{Local, SKEW_MS_MAX, is_clock_usable, on_owed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -137,7 +137,7 @@ impl Courier {
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
         // Reading the rows was an answer.
-        let over = self.earliest();
+        let (over, now) = (self.earliest(), self.claim_now());
         // What is taken over goes onto the disk: with a full one it is left to others, or to later.
         let is_full = self.ports.jobs.is_full();
         let (mut claims, mut reminders) = (Vec::new(), Vec::new());
@@ -161,10 +161,7 @@ impl Courier {
                 continue;
             }
             let me = &self.settings.instance;
-            let owed = on_owed(&key, &stored.row, local, me, over);
-            // A claim is known by the end of its lease. The table's time is told to the second, and
-            // two claims by it would be more alike than by two clocks.
-            if let Some(write) = owed.and_then(|_| claim(&key, &stored.row, me, self.now())) {
+            if let Some(write) = on_owed(&key, &stored.row, local, me, (over, now)) {
                 if is_full {
                     continue;
                 }

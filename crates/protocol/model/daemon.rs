@@ -238,7 +238,7 @@ fn sweep(rules: &Rules, state: &State, who: Who, out: Out<'_>) {
     };
     let owes = |is_over: bool| {
         let now = if is_over { clock_for(row.stamp + 1) } else { until(row.stamp) };
-        on_owed(&KEY, &row.row(), daemon.job.local(), name(who), now).is_some()
+        on_owed(&KEY, &row.row(), daemon.job.local(), name(who), (now, now)).is_some()
     };
     let mut next = *state;
     next.daemon(who).claims = Some(row);

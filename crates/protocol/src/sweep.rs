@@ -20,21 +20,21 @@ fn over_before(now: Timestamp) -> Timestamp {
 }
 
 /// The write that takes over a row of the work index, if it is to be taken over: its lease has
-/// ended, and this instance does not look after it already. The index may lag, so `row` is a
-/// consistent read.
+/// ended by `over`, and this instance does not look after it already. The index may lag, so `row`
+/// is a consistent read. Its own lease lasts from `now` on.
 #[must_use]
 pub fn on_owed(
     key: &RowKey,
     row: &Row,
     local: Local,
     me: &InstanceId,
-    now: Timestamp,
+    (over, now): (Timestamp, Timestamp),
 ) -> Option<RowWrite> {
     let lease = row.lease.as_ref()?;
     // What is known here comes to the row by itself: by its timer, out of the outbox, or by being
     // dropped. A job of an earlier round knows nothing of this one.
     let is_known = local.round().is_some_and(|round| round >= row.round);
-    let is_over = lease.until < over_before(now);
+    let is_over = lease.until < over_before(over);
     if is_known || !is_over { None } else { claim(key, row, me, now) }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn only_what_is_over_for_every_clock_is_taken() {
         let me = instance("b");
-        let sweep = |row: &Row, local, now| on_owed(&key(), row, local, &me, at(now));
+        let sweep = |row: &Row, local, now| on_owed(&key(), row, local, &me, (at(now), at(now)));
         let row = failed("a", 1, None);
         assert_eq!(sweep(&row, Local::Unknown, 285), None);
         let write = sweep(&row, Local::Unknown, 286).unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use posthaste_domain::EventStatus;
+use posthaste_domain::{EventStatus, RowKey};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -25,6 +25,17 @@ async fn second_time_lucky() -> Sink {
     Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await
 }
 
+/// An event whose first attempt the receiver has refused, and the daemon that has its retry.
+async fn a_retry_waits() -> (Sink, World, Node, Daemon, RowKey) {
+    let sink = second_time_lucky().await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let node = Node::new(&world).await;
+    let daemon = node.start().await;
+    let event = world.accept().await;
+    world.until_waiting(&event).await;
+    (sink, world, node, daemon, event)
+}
+
 fn attempts(sink: &Sink) -> Vec<u32> {
     sink.received().iter().map(|received| received.attempt).collect()
 }
@@ -32,12 +43,7 @@ fn attempts(sink: &Sink) -> Vec<u32> {
 /// 17: killed while a retry waits. The timer is on the disk, the lease is its own: nobody claims.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_17_killed_while_a_retry_waits() {
-    let sink = second_time_lucky().await;
-    let world = World::with_acme(&sink.url("hook")).await;
-    let node = Node::new(&world).await;
-    let daemon = node.start().await;
-    let event = world.accept().await;
-    world.until_waiting(&event).await;
+    let (sink, world, node, daemon, event) = a_retry_waits().await;
     let due = world.row(&event).await.next_attempt_at;
     let node = After::Restart.crash(&world, node, daemon).await;
     let claims = node.proxy.count(Calls::before("BatchExecuteStatement", CLAIM));
@@ -52,12 +58,7 @@ async fn crash_point_17_killed_while_a_retry_waits() {
 /// says that its clock is off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_23_a_clock_set_back_over_a_restart() {
-    let sink = second_time_lucky().await;
-    let world = World::with_acme(&sink.url("hook")).await;
-    let node = Node::new(&world).await;
-    let daemon = node.start().await;
-    let event = world.accept().await;
-    world.until_waiting(&event).await;
+    let (sink, world, node, daemon, event) = a_retry_waits().await;
     let node = After::Restart.crash(&world, node, daemon).await;
     world.sim.skip_ms(10 * 60 * 1000);
     let claims = node.proxy.count(Calls::before("BatchExecuteStatement", CLAIM));
@@ -70,12 +71,7 @@ async fn crash_point_23_a_clock_set_back_over_a_restart() {
 /// 18: instance and disk are lost while a retry waits. Its lease ends, somebody else sweeps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_18_disk_lost_while_a_retry_waits() {
-    let sink = second_time_lucky().await;
-    let world = World::with_acme(&sink.url("hook")).await;
-    let node = Node::new(&world).await;
-    let daemon = node.start().await;
-    let event = world.accept().await;
-    world.until_waiting(&event).await;
+    let (sink, world, node, daemon, event) = a_retry_waits().await;
     let node = After::TakeOver.crash(&world, node, daemon).await;
     let daemon = node.start().await;
     eventually("the other one sweeps", async || swept(&world) >= 64).await;
@@ -128,12 +124,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 /// 20: the ledger does not open. It is set aside, the daemon starts with an empty one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_20_ledger_will_not_open() {
-    let sink = second_time_lucky().await;
-    let world = World::with_acme(&sink.url("hook")).await;
-    let node = Node::new(&world).await;
-    let daemon = node.start().await;
-    let event = world.accept().await;
-    world.until_waiting(&event).await;
+    let (sink, world, node, daemon, event) = a_retry_waits().await;
     daemon.kill();
     let mut files = Vec::new();
     files_in(&node.home.data().join("ledger"), &mut files);
@@ -260,12 +251,7 @@ async fn crash_point_23_a_clock_that_is_an_hour_behind() {
 /// longer, which costs the event that time and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_23_a_clock_that_is_an_hour_ahead() {
-    let sink = second_time_lucky().await;
-    let world = World::with_acme(&sink.url("hook")).await;
-    let node = Node::new(&world).await;
-    let daemon = node.start().await;
-    let event = world.accept().await;
-    world.until_waiting(&event).await;
+    let (sink, world, node, daemon, event) = a_retry_waits().await;
     world.move_lease(&event, HOUR_MS).await;
     let node = After::TakeOver.crash(&world, node, daemon).await;
     let daemon = node.start().await;
@@ -279,7 +265,7 @@ async fn crash_point_23_a_clock_that_is_an_hour_ahead() {
 }
 
 /// A row whose daemon has gone, with its disk, and whose lease is over.
-async fn orphan(world: &World) -> posthaste_domain::RowKey {
+async fn orphan(world: &World) -> RowKey {
     let node = Node::new(world).await;
     let daemon: Daemon = node.start().await;
     let event = world.accept().await;
@@ -361,7 +347,7 @@ async fn crash_point_26_stale_index_entry() {
 }
 
 /// Words of an answer that names this event.
-fn event_text(event: &posthaste_domain::RowKey) -> &'static str {
+fn event_text(event: &RowKey) -> &'static str {
     // A test's own, once.
     Box::leak(event.event.to_string().into_boxed_str())
 }
