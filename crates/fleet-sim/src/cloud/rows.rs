@@ -251,7 +251,7 @@ impl World {
             _ => {}
         }
         let done = Done { who, write: &write, before: &before, after: &after };
-        let judged = state.judge.written(&done, (ms, &mut state.clocks));
+        let judged = state.judge.written(&done, (ms, &state.clocks));
         let lag = if ms < self.plan.calm_ms { self.plan.index_lag_ms } else { (0, 100) };
         let seen_ms = ms + state.chance.within(lag);
         state.table.change(&write.key, after, (ms, seen_ms));

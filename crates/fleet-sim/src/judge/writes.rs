@@ -36,7 +36,7 @@ impl Judge {
     pub(crate) fn written(
         &mut self,
         done: &Done<'_>,
-        (ms, clocks): (u64, &mut Clocks),
+        (ms, clocks): (u64, &Clocks),
     ) -> Result<(), String> {
         let Done { who, write, before, after } = done;
         let key = &write.key;
@@ -92,7 +92,7 @@ impl Judge {
         &mut self,
         key: &RowKey,
         (before, who): (&Row, Who),
-        (ms, clocks): (u64, &mut Clocks),
+        (ms, clocks): (u64, &Clocks),
     ) {
         let Some(lease) = &before.lease else { return };
         let owner = self.names.iter().find(|(_, name)| Some(*name) == lease.owner.as_ref());
