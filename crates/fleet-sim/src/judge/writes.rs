@@ -88,12 +88,7 @@ impl Judge {
 
     /// A daemon that does not own a row has delivered it: who owns it, by a lease that lasts,
     /// learns of that by its own next write.
-    fn overtake(
-        &mut self,
-        key: &RowKey,
-        (before, who): (&Row, Who),
-        (ms, clocks): (u64, &Clocks),
-    ) {
+    fn overtake(&mut self, key: &RowKey, (before, who): (&Row, Who), (ms, clocks): (u64, &Clocks)) {
         let Some(lease) = &before.lease else { return };
         let owner = self.names.iter().find(|(_, name)| Some(*name) == lease.owner.as_ref());
         let Some(owner) = owner.map(|(daemon, _)| *daemon) else { return };
