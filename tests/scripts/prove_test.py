@@ -32,6 +32,10 @@ class Prove(unittest.TestCase):
         self.assertTrue(verdict.is_held)
         self.assertEqual((verdict.tried, verdict.held, verdict.word), (13, 13, "held"))
 
+    def test_what_is_known_not_to_hold_is_told(self):
+        verdict = self.verdict(promise={**PROMISE, "except": "on Sundays"})
+        self.assertEqual((verdict.is_held, verdict.word), (True, "held, EXCEPT: on Sundays"))
+
     def test_what_counts_nothing_is_counted_by_its_tests(self):
         verdict = self.verdict(promise={**PROMISE, "row": 9}, printed="")
         self.assertEqual((verdict.tried, verdict.held), (3, 3))
@@ -135,6 +139,13 @@ class Prove(unittest.TestCase):
         faults = list(prove.Table(text).faults("### 2. A\nNothing.\n"))
         self.assertEqual(len(faults), 4, faults)
         self.assertEqual(len(list(prove.Table(text).faults("### 3. A\n"))), 4)
+
+    def test_an_exception_stands_in_both_places(self):
+        text = '[[promise]]\nrow = 1\npromise = "p"\ncontrol = "c"\ntests = ["x"]\n'
+        with_it, excepted = "### 1. A\nNot held: on Sundays. `x`\n", text + 'except = "on Sundays"\n'
+        self.assertEqual(list(prove.Table(excepted).faults(with_it)), [])
+        self.assertEqual(len(list(prove.Table(text).faults(with_it))), 1)
+        self.assertEqual(len(list(prove.Table(excepted).faults("### 1. A\n`x`\n"))), 1)
 
 
 if __name__ == "__main__":
