@@ -110,9 +110,10 @@ impl Client {
         &self.shared.names
     }
 
-    /// What time it is at DynamoDB, by the `Date` of its latest answer: at least this, and more by
-    /// no more than a second and that answer's way. `own`, which is what the caller's clock shows,
-    /// where answers bear no date; None before the first answer.
+    /// What time it is at DynamoDB, by the `Date` of its answers: at least this, and more by no
+    /// more than a second and an answer's way. `own`, which is what the caller's clock shows, where
+    /// answers bear no date; None before the second answer, and while the latest one contradicts
+    /// those before it.
     #[must_use]
     pub fn table_time(&self, own: Timestamp) -> Option<Timestamp> {
         self.shared.heard.now(own)

@@ -129,17 +129,26 @@ impl Courier {
         self.ports.clock.table()
     }
 
-    /// The time by which a lease of another is over: when both clocks say so.
-    pub(crate) fn earliest(&self) -> Timestamp {
+    /// The time by which a lease of another is over: when both clocks say so. None while the
+    /// table's is not known.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
         let now = self.now();
-        self.ports.clock.table().map_or(now, |table| table.min(now))
+        self.ports.clock.table().map(|table| table.min(now))
     }
 
-    /// The time from which a claim's lease lasts: the later one, so that it lasts by both clocks. A
-    /// claim is known by the end of its lease, and this clock tells two of the same second apart.
+    /// The time from which a lease lasts that is written now: the later one, so that it lasts by
+    /// both clocks. A claim is known by the end of its lease. This clock tells two of the same
+    /// second apart; the table's does not, so that two processes of one name differ by what each of
+    /// them has drawn.
     pub(crate) fn claim_now(&self) -> Timestamp {
         let now = self.now();
-        self.ports.clock.table().map_or(now, |table| table.max(now))
+        let later = self.ports.clock.table().filter(|table| *table > now);
+        later.map_or(now, |table| table.plus_millis(self.settings.seed % 1_000))
+    }
+
+    /// How far the table's clock is ahead of this one, in milliseconds.
+    pub(crate) fn behind_ms(&self) -> u64 {
+        self.ports.clock.table().map_or(0, |table| table.millis_since(self.now()))
     }
 
     /// This instance, at an epoch.

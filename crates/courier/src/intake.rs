@@ -261,7 +261,7 @@ impl Courier {
         self.counters.rows_read.add(keys.len());
         let rows = self.ports.rows.read_each(&keys).await?;
         let (mut fresh, mut claims, mut strays) = (Vec::new(), Vec::new(), Vec::new());
-        let now = self.now();
+        let now = self.claim_now();
         for ((mut it, cut_off), stored) in unsure.into_iter().zip(rows) {
             let stored = match stored {
                 Ok(stored) => stored,

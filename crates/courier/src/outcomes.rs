@@ -204,10 +204,10 @@ impl Courier {
         if outcomes.is_empty() {
             return again;
         }
-        let now = self.now();
+        let sent = (self.claim_now(), self.behind_ms());
         let writes: Vec<RowWrite> = outcomes
             .iter()
-            .map(|outcome| outcome_write(&outcome.settlement, self.owner(outcome.epoch), now))
+            .map(|outcome| outcome_write(&outcome.settlement, self.owner(outcome.epoch), sent))
             .collect();
         let answers = self.ports.rows.write(writes.clone()).await;
         debug_assert_eq!(answers.len(), outcomes.len());

@@ -170,8 +170,8 @@ fn waiting(job: Job) -> Option<(Job, Timestamp, u32)> {
     }
 }
 
-/// `now` never goes back and never jumps, so it serves for both of the protocol's clocks. Where it
-/// is not known, nothing lasts.
+/// By one clock, so that it serves for both of the protocol's: the table's for a lease, our own for
+/// a message. Where it is not known, nothing lasts.
 fn permit(until: Timestamp, now: Option<Timestamp>) -> Permit {
     let hold = |now| Hold::by_lease(until, now, Duration::ZERO).permit(Duration::ZERO);
     now.map_or(Permit::RenewFirst, hold)

@@ -194,8 +194,8 @@ impl Courier {
         let jobs = self.ports.jobs.jobs(keys).await?;
         let given_away = jobs.into_iter().flatten().filter_map(|mut job| {
             let JobState::Waiting { due, .. } = job.state else { return None };
-            // Others take it over when it is due, not before.
-            job.lease_until = due.max(self.now());
+            // Others take it over when it is due, not before; they go by the table's clock.
+            job.lease_until = due.plus_millis(self.behind_ms()).max(self.claim_now());
             Some(job)
         });
         let given_away: Vec<Job> = given_away.collect();

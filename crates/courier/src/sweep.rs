@@ -40,7 +40,11 @@ impl Courier {
             let going = self.polls.begin();
             self.remind_of_taken_over().await;
             let wall = self.ports.clock.wall();
-            newest = newest.max(wall);
+            // One that jumped ahead and was set right did not go back.
+            let is_right = self.ports.clock.table().is_some_and(|table| {
+                table.millis_since(wall).max(wall.millis_since(table)) <= SKEW_MS_MAX
+            });
+            newest = if is_right { wall } else { newest.max(wall) };
             if is_clock_usable(newest, wall) {
                 let swept = self.sweep_once(&mut told, &stop).await;
                 self.health.note(Part::Sweeping, &swept);
@@ -114,7 +118,8 @@ impl Courier {
         let mut seen = BTreeSet::new();
         let mut max = PAGE_MAX;
         loop {
-            let page = self.ports.rows.owed(partition, self.now(), max).await?;
+            let before = self.earliest().unwrap_or_else(|| self.now());
+            let page = self.ports.rows.owed(partition, before, max).await?;
             let is_full = page.len() >= max;
             let page: Vec<RowKey> =
                 page.into_iter().filter(|key| seen.insert(key.clone())).collect();
@@ -136,8 +141,10 @@ impl Courier {
         let rows = self.ports.rows.read_each(&page).await?;
         let keys: Vec<DeliveryKey> = page.iter().map(delivery_key).collect();
         let jobs = self.ports.jobs.jobs(&keys).await?;
-        // Reading the rows was an answer.
-        let (over, now) = (self.earliest(), self.claim_now());
+        // The index and the rows were two answers. Where they do not say what time it is, the next
+        // sweep may.
+        let Some(over) = self.earliest() else { return Ok(0) };
+        let now = self.claim_now();
         // What is taken over goes onto the disk: with a full one it is left to others, or to later.
         let is_full = self.ports.jobs.is_full();
         let (mut claims, mut reminders) = (Vec::new(), Vec::new());

@@ -10,9 +10,10 @@
 //! * *Written again*: where more is gone than alive, and that is little.
 //!
 //! Invariant of what is dropped: between two names no event has a row, no table that stays holds a
-//! payload (only marks of removal), and there are at least as many marks as payloads. So a payload
-//! without a row, which only a damage leaves behind, stays for `repair`; and a payload never comes
-//! back because only its mark of removal was dropped.
+//! payload (only marks of removal), and between the first and the last payload of each table there
+//! are at least as many marks as payloads. So a payload without a row, which only a damage leaves
+//! behind, stays for `repair`; and a payload never comes back because only its mark of removal was
+//! dropped. (For each table, since marks may be left of neighbours that were dropped before.)
 
 use std::thread::{self, JoinHandle};
 
@@ -64,14 +65,6 @@ enum Rows {
     OnDisk(lsm_tree::Table),
     /// In order, with whether it is a mark of removal.
     InMemory(Vec<(Slice, bool)>),
-}
-
-/// A part of a table.
-enum Part {
-    /// So many marks of removal and nothing else.
-    Marks(u64),
-    /// Payloads: the first and the last.
-    Payloads(Slice, Slice),
 }
 
 /// Tables of payloads at one moment, by the number that the store gives to it.
@@ -139,6 +132,8 @@ impl Reclaimer {
         if self.writing.take().is_some() {
             self.left = before.gone;
         }
+        // The store's own merges take marks away, too.
+        self.left = self.left.min(before.gone);
         if self.from_ms.is_none() && before.gone < self.left.saturating_add(GONE_MIN) {
             return;
         }
@@ -233,29 +228,48 @@ impl Span {
         *self.first >= **from && *self.last < **until
     }
 
-    /// What it has of a range.
-    fn part(&self, (from, until): &Between) -> Result<Part, ReadError> {
-        let (mut marks, mut payloads) = (0, None::<(Slice, Slice)>);
-        let mut count = |name: Slice, is_mark: bool| match (&mut payloads, is_mark) {
-            (_, true) => marks += 1,
-            (Some((_, last)), false) => *last = name,
-            (none, false) => *none = Some((name.clone(), name)),
-        };
+    /// The first and the last payload that it has of a range.
+    fn payloads(&self, range: &Between) -> Result<Option<(Slice, Slice)>, ReadError> {
+        let mut payloads = None::<(Slice, Slice)>;
+        self.each(range, |name, is_mark| match &mut payloads {
+            _ if is_mark => {}
+            Some((_, last)) => *last = name.clone(),
+            none => *none = Some((name.clone(), name.clone())),
+        })?;
+        Ok(payloads)
+    }
+
+    /// How many marks of removal it has of a range.
+    fn marks(&self, range: &Between) -> Result<u64, ReadError> {
+        if self.is_within(range) {
+            return Ok(self.gone);
+        }
+        let mut marks = 0;
+        self.each(range, |_, is_mark| marks += u64::from(is_mark))?;
+        Ok(marks)
+    }
+
+    /// Each name of a range that it has, with whether it is a mark of removal.
+    fn each(
+        &self,
+        (from, until): &Between,
+        mut tell: impl FnMut(&Slice, bool),
+    ) -> Result<(), ReadError> {
         match &self.rows {
             Rows::OnDisk(table) => {
                 let range = Slice::from(from.as_slice())..Slice::from(until.as_slice());
                 for row in table.range(range) {
                     let row = row.map_err(unread)?;
-                    count(row.key.user_key.clone(), row.is_tombstone());
+                    tell(&row.key.user_key, row.is_tombstone());
                 }
             }
             Rows::InMemory(rows) => {
                 let before = rows.partition_point(|(name, _)| **name < **from);
                 let rows = rows[before..].iter().take_while(|(name, _)| **name < **until);
-                rows.for_each(|(name, is_mark)| count(name.clone(), *is_mark));
+                rows.for_each(|(name, is_mark)| tell(name, *is_mark));
             }
         }
-        Ok(payloads.map_or(Part::Marks(marks), |(first, last)| Part::Payloads(first, last)))
+        Ok(())
     }
 }
 
@@ -277,14 +291,11 @@ impl Spans {
         halvings: u32,
     ) -> Result<Vec<Between>, ReadError> {
         let whole = (time_name(from_ms), time_name(until_ms));
-        let Some((range, marks)) = self.uncut(whole)? else { return Ok(Vec::new()) };
-        let within = || self.all.iter().filter(|span| span.is_within(&range));
-        if within().next().is_none() {
+        let Some(range) = self.uncut(whole)? else { return Ok(Vec::new()) };
+        if !self.all.iter().any(|span| span.is_within(&range)) {
             return Ok(Vec::new());
         }
-        let add = |sum: (u64, u64), span: &Span| (sum.0 + span.written, sum.1 + span.gone);
-        let (written, gone) = within().fold((0, marks), add);
-        if written <= gone {
+        if self.are_marked(&range)? {
             return Ok(vec![range]);
         }
         let middle_ms = from_ms.midpoint(until_ms);
@@ -296,31 +307,65 @@ impl Spans {
         Ok(halves)
     }
 
-    /// As much of a range as leaves no payload of it in a table that would stay, and how many marks
-    /// of removal would.
-    fn uncut(&self, mut range: Between) -> Result<Option<(Between, u64)>, ReadError> {
-        'again: while range.0 < range.1 {
+    /// Whether there are as many marks of removal as payloads wherever a table within a range has
+    /// payloads. Tables whose names overlap are looked at together.
+    fn are_marked(&self, range: &Between) -> Result<bool, ReadError> {
+        let has_payloads = |span: &&Span| span.written > 0 && span.is_within(range);
+        let mut tables: Vec<&Span> = self.all.iter().filter(has_payloads).collect();
+        tables.sort_unstable_by(|a, b| a.first.cmp(&b.first));
+        let mut stretches: Vec<(Between, u64)> = Vec::new();
+        for table in tables {
+            let end = behind(&table.last);
+            match stretches.last_mut() {
+                Some(((_, until), written)) if **until > *table.first => {
+                    *written += table.written;
+                    if end > *until {
+                        *until = end;
+                    }
+                }
+                _ => stretches.push(((table.first.to_vec(), end), table.written)),
+            }
+        }
+        for (stretch, written) in stretches {
             let mut marks = 0;
+            for span in self.all.iter().filter(|span| span.overlaps(&stretch)) {
+                marks += span.marks(&stretch)?;
+            }
+            if marks < written {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// As much of a range as leaves no payload of it in a table that would stay.
+    fn uncut(&self, mut range: Between) -> Result<Option<Between>, ReadError> {
+        'again: while range.0 < range.1 {
             for span in &self.all {
                 if !span.overlaps(&range) || span.is_within(&range) {
                     continue;
                 }
-                match span.part(&range)? {
-                    Part::Marks(more) => marks += more,
-                    Part::Payloads(first, _) if *span.last >= *range.1 => {
+                match span.payloads(&range)? {
+                    None => {}
+                    Some((first, _)) if *span.last >= *range.1 => {
                         range.1 = first.to_vec();
                         continue 'again;
                     }
-                    Part::Payloads(_, last) => {
-                        range.0 = [&*last, &[0]].concat();
+                    Some((_, last)) => {
+                        range.0 = behind(&last);
                         continue 'again;
                     }
                 }
             }
-            return Ok(Some((range, marks)));
+            return Ok(Some(range));
         }
         Ok(None)
     }
+}
+
+/// The next name there can be.
+fn behind(name: &[u8]) -> Vec<u8> {
+    [name, &[0]].concat()
 }
 
 fn tally(tables: &Tables) -> Tally {

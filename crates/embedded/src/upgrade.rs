@@ -95,9 +95,10 @@ fn move_event(
         batch.remove(Table::Log, key);
     }
     if let Ok(row) = codec::decode::<EventRow>(row) {
-        let shard_key = shared.tenant(tenant)?.map_or(0, |record| record.shard_key);
+        // Only a timer says whose shard it is, and timers keep their names: they stay as they are.
+        let any_shard = 0;
         let [olds, news] = [Layout::One, Layout::Current]
-            .map(|layout| entries((tenant, *event), &row, shard_key, layout));
+            .map(|layout| entries((tenant, *event), &row, any_shard, layout));
         // What keeps its name is not written again: it may be taken away weakly.
         let is_in = |all: &[Entry], one: &Entry| {
             all.iter().any(|other| (other.table, &other.key) == (one.table, &one.key))
@@ -129,6 +130,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::keys::{self, RegistryKey};
     use crate::ledger::Ledger;
     use crate::settings::Settings;
     use crate::tables::Tables;
@@ -207,6 +209,39 @@ mod tests {
         drop(ledger);
         assert_eq!(verify(&data).events, stand);
         assert_eq!(std::fs::read_to_string(data.join("FORMAT")).unwrap(), "2\n");
+    }
+
+    /// One rotten tenant holds up nobody: its events get their new names like all others.
+    #[test]
+    fn a_rotten_tenant_holds_up_no_upgrade() {
+        let home = home();
+        let data = unpack(&home);
+        let before = verify(&data).events;
+        {
+            let database = Database::builder(data.join("ledger")).open().unwrap();
+            let tables = Tables::open(database, &settings(&data)).unwrap();
+            let rows = tables.keyspace(Table::Tenants);
+            let all: Vec<_> = rows.iter().map(|guard| guard.into_inner().unwrap()).collect();
+            let mut damaged = 0;
+            for (key, value) in all {
+                if let Some(RegistryKey::Tenant(_)) = keys::parse_registry(&key) {
+                    let mut value = value.to_vec();
+                    value[1] ^= 1;
+                    rows.insert(key, value).unwrap();
+                    damaged += 1;
+                }
+            }
+            assert!(damaged > 0);
+            tables.database().persist(PersistMode::SyncAll).unwrap();
+        }
+        let ledger = open(&data).unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(ledger.close());
+        drop(ledger);
+        assert_eq!(std::fs::read_to_string(data.join("FORMAT")).unwrap(), "2\n");
+        let mut told = Vec::new();
+        let after = tools::verify(&data, &mut |damage| told.push(damage.to_string())).unwrap();
+        assert_eq!(after.events, before);
+        assert!(told.iter().all(|damage| damage.contains("tenant")), "{told:?}");
     }
 
     /// A retry keeps its name, and so is not written a second time: it is taken away weakly later,

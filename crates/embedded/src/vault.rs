@@ -15,7 +15,8 @@
 //! The key is the operator's ([`Settings::seal_key`]), or one that is drawn when the directory is
 //! made and lies in it (`seal-key`). Which key a directory is sealed with stands in it as a number
 //! that says nothing about the key, so that a start with another one is refused before the
-//! first commit.
+//! first commit. While one key takes the place of another, the numbers of both stand there, and
+//! neither alone is taken.
 //!
 //! Invariant: the key is on disk, with its name, before anything that it seals.
 
@@ -141,6 +142,19 @@ impl Vault {
     fn is_named_by(&self, row: &[u8]) -> bool {
         codec::unframe(row).is_ok_and(|number| number == self.number)
     }
+
+    /// Says that this key takes the place of the one before: it takes both of them to open all.
+    fn in_place_of(&self, before: &Self) -> [u8; 2 * NUMBER_LEN] {
+        let mut numbers = [0; 2 * NUMBER_LEN];
+        numbers[..NUMBER_LEN].copy_from_slice(&self.number);
+        numbers[NUMBER_LEN..].copy_from_slice(&before.number);
+        numbers
+    }
+
+    /// Whether a row says that this key was taking the place of that one.
+    fn is_taking_over(&self, before: &Self, row: &[u8]) -> bool {
+        codec::unframe(row).is_ok_and(|numbers| numbers == self.in_place_of(before))
+    }
 }
 
 impl fmt::Debug for Vault {
@@ -194,7 +208,13 @@ pub(crate) fn establish(
     let is_done = match &stored {
         None => false,
         Some(row) if vault.is_named_by(row) => true,
-        Some(row) if before.as_ref().is_some_and(|before| before.is_named_by(row)) => false,
+        Some(row)
+            if before.as_ref().is_some_and(|before| {
+                before.is_named_by(row) || vault.is_taking_over(before, row)
+            }) =>
+        {
+            false
+        }
         Some(_) => return Err(OpenError::OtherSealKey { path: directory.path().to_owned() }),
     };
     Ok(Seals { vault: Arc::new(vault), before, is_done, is_left_over })
@@ -257,6 +277,10 @@ pub(crate) fn seal_tenants(
         from = Bound::Excluded(last);
         if count > 0 {
             sealed += count;
+            if let Some(before) = before {
+                let both = codec::frame(&vault.in_place_of(before));
+                batch.insert_bytes(Table::Meta, SEAL_KEY, both);
+            }
             let committed = writer.commit(batch, Vec::new(), shared.observer.monotonic_us());
             committed.map_err(|source| OpenError::Unwritable { path: path(), source })?;
         }

@@ -3,9 +3,11 @@
 //! its answers tell it: to the second.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_courier::Clock;
 use posthaste_domain::Timestamp;
+use posthaste_protocol::TableTime;
 
 use crate::mutant::Mutant;
 use crate::plan::{FaultKind, Fleet, SET_RIGHT_MS, START};
@@ -25,8 +27,8 @@ struct Followed {
     off_ms: i64,
     looked_ms: u64,
     last: u64,
-    /// The date of the table's latest answer in this life, and when it came.
-    heard: Option<(Timestamp, u64)>,
+    /// What the table's answers said in this life.
+    heard: TableTime,
 }
 
 /// All of them.
@@ -47,7 +49,7 @@ impl Clocks {
     pub(crate) fn start(&mut self, daemon: usize, ms: u64) {
         let clock = &mut self.0[daemon];
         (clock.off_ms, clock.looked_ms, clock.last) = (clock.wall_off(ms), ms, 0);
-        clock.heard = None;
+        clock.heard = TableTime::default();
     }
 
     pub(crate) fn step(&mut self, daemon: usize, off_ms: i64) {
@@ -68,13 +70,15 @@ impl Clocks {
     }
 
     /// An answer of the table, with the date that it bears, comes in.
-    pub(crate) fn hear(&mut self, daemon: usize, date: Timestamp, ms: u64) {
-        self.0[daemon].heard = Some((date, ms));
+    pub(crate) fn hear(&mut self, daemon: usize, date: Timestamp, (sent_ms, ms): (u64, u64)) {
+        let [sent, came] = [sent_ms, ms].map(Duration::from_millis);
+        self.0[daemon].heard.hear(Some(date), sent, came);
     }
 
     /// What time it is at the table, as far as this daemon knows.
     fn table(&self, daemon: usize, ms: u64) -> Option<Timestamp> {
-        self.0[daemon].heard.map(|(date, at_ms)| date.plus_millis(ms.saturating_sub(at_ms)))
+        // All answers bear dates, so that it is not the daemon's own.
+        self.0[daemon].heard.now(Duration::from_millis(ms), Timestamp::ZERO)
     }
 
     /// Whether a lease that ends then lasts to this daemon, if it is its own.

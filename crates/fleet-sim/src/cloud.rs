@@ -16,6 +16,7 @@ pub(crate) use table::Table;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_domain::Timestamp;
 use posthaste_ports::PortError;
 use tokio::time::sleep;
 
@@ -38,6 +39,13 @@ pub(crate) enum Luck {
     Fails(PortError),
     /// It is done, and does not say so.
     LosesReply,
+}
+
+/// An answer of the table on its way: its date, and when what it answers was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dated {
+    date: Timestamp,
+    sent_ms: u64,
 }
 
 /// A caller's way to the cloud.
@@ -115,13 +123,17 @@ impl Line {
         is_at_its_end
     }
 
+    /// The table answers now what was sent then.
+    pub(crate) fn dated(&self, sent_ms: u64) -> Dated {
+        Dated { date: date(self.world.ms()), sent_ms }
+    }
+
     /// The way back from the table, of an answer that bears its date, unless it gets lost.
-    pub(crate) async fn come_back(&self, luck: &Luck) {
-        let date = date(self.world.ms());
+    pub(crate) async fn come_back(&self, luck: &Luck, Dated { date, sent_ms }: Dated) {
         self.travel(Kind::Rows).await;
         if let (Who::Daemon(daemon), Luck::Works) = (self.who, luck) {
             let ms = self.world.ms();
-            self.world.lock().clocks.hear(daemon, date, ms);
+            self.world.lock().clocks.hear(daemon, date, (sent_ms, ms));
         }
     }
 

@@ -26,6 +26,7 @@ fn unasked<T>() -> Result<T, PortError> {
 #[async_trait]
 impl TenantStore for Tenants {
     async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<TenantRecord>>, PortError> {
+        let sent_ms = self.line.world.ms();
         self.line.travel(Kind::Rows).await;
         let luck = self.line.luck(Kind::Rows);
         if let Luck::Fails(error) = luck {
@@ -54,8 +55,9 @@ impl TenantStore for Tenants {
                 })
             })
             .next();
+        let dated = self.line.dated(sent_ms);
         self.line.at(Site::After(Step::ReadTenant), None).await?;
-        self.line.come_back(&luck).await;
+        self.line.come_back(&luck, dated).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(found) }
     }
 

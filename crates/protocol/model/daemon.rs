@@ -257,7 +257,7 @@ pub(crate) fn pending_write(pending: Pending) -> RowWrite {
     match pending {
         Pending::Outcome(who, job) => {
             let owner = Owner { instance: name(who), epoch: u64::from(job.epoch) };
-            outcome_write(&settlement(&job), owner, clock_for(job.stamp + 1))
+            outcome_write(&settlement(&job), owner, (clock_for(job.stamp + 1), 0))
         }
         Pending::Claim(who, seen) => claim(&KEY, &seen.row(), name(who), clock_for(seen.stamp + 1))
             .expect("only rows in work are claimed"),

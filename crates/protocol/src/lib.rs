@@ -27,6 +27,7 @@ mod lease;
 mod requeue;
 mod start;
 mod sweep;
+mod table_time;
 
 #[cfg(test)]
 mod samples;
@@ -42,3 +43,4 @@ pub use requeue::{OnRequeue, Requeued, after_purge, after_requeue, is_begun, pur
 pub use settle::{Answer, Dropped, Owner, Settled, after_outcome, outcome_write};
 pub use start::{AtStart, Disk, at_start};
 pub use sweep::{Taken, after_claim, claim, is_clock_usable, on_owed};
+pub use table_time::TableTime;

@@ -6,8 +6,8 @@ pub const VISIBILITY_MS: u64 = 180_000;
 pub const LEASE_SLACK_MS: u64 = 180_000;
 /// The longest attempt, from its start to its outcome, in milliseconds (CONTRACT §3).
 pub const ATTEMPT_MS_MAX: u64 = 30_000;
-/// How far two clocks may be apart, in milliseconds. Clocks that are further apart cost
-/// duplicates, never an event.
+/// How far two clocks may be apart, in milliseconds. Leases are reckoned by the table's clock, so
+/// that the instances' own cost neither an event nor an attempt, however far apart they are.
 pub const SKEW_MS_MAX: u64 = 5_000;
 /// How long a requeued row waits for its message before a sweep takes it, in milliseconds.
 pub const REQUEUE_GRACE_MS: u64 = 120_000;

@@ -25,10 +25,16 @@ pub enum Answer<'a> {
     Refused(Option<&'a Row>),
 }
 
-/// The write that makes an outcome durable (PROTOCOL 9). `now` is when it is sent: an outcome that
-/// waited for the table gets a lease that lasts all the same.
+/// The write that makes an outcome durable (PROTOCOL 9). It is sent at `now`, the later one of this
+/// instance's time and the table's: an outcome that waited for the table gets a lease that lasts
+/// all the same. Due times are by this instance's clock, and the table's is ahead of that by
+/// `ahead_ms`: by so much the lease lasts longer, or it would be over before the retry is due.
 #[must_use]
-pub fn outcome_write(settlement: &Settlement, owner: Owner<'_>, now: Timestamp) -> RowWrite {
+pub fn outcome_write(
+    settlement: &Settlement,
+    owner: Owner<'_>,
+    (now, ahead_ms): (Timestamp, u64),
+) -> RowWrite {
     let attempts = settlement.attempts;
     let attempt = settlement.attempt.clone().map(Box::new);
     let (due, cause) = match settlement.resolution {
@@ -48,7 +54,7 @@ pub fn outcome_write(settlement: &Settlement, owner: Owner<'_>, now: Timestamp) 
         owner: owner.instance.clone(),
         epoch_seen: owner.epoch,
         next_attempt_at: due,
-        until: due.max(now).plus_millis(LEASE_SLACK_MS),
+        until: due.plus_millis(ahead_ms).max(now).plus_millis(LEASE_SLACK_MS),
         cause,
         at,
         attempt,
@@ -227,7 +233,7 @@ mod tests {
     }
 
     fn write_of(settlement: &Settlement, name: &str, epoch: u64) -> RowWrite {
-        outcome_write(settlement, Owner { instance: &instance(name), epoch }, at(20))
+        outcome_write(settlement, Owner { instance: &instance(name), epoch }, (at(20), 0))
     }
 
     const RETRY: Resolution = Resolution::Retry { due: Timestamp::from_millis(100_000) };
@@ -243,7 +249,7 @@ mod tests {
         assert!(write.apply(&row).is_err());
         // Written again much later: the lease that counts is the row's.
         let owner = Owner { instance: &instance("a"), epoch: 0 };
-        let again = outcome_write(&settlement(1, RETRY), owner, at(9_000));
+        let again = outcome_write(&settlement(1, RETRY), owner, (at(9_000), 0));
         assert_eq!(after_outcome(&again, Answer::Refused(Some(&row))), wait);
 
         let last = write_of(&settlement(2, LAST), "a", 1);
@@ -252,6 +258,22 @@ mod tests {
         let die = Settled::Die { epoch: 1, until: at(200), cause, attempts: 2 };
         assert_eq!(after_outcome(&last, Answer::Done), die);
         assert_eq!(after_outcome(&last, Answer::Refused(Some(&row))), die);
+    }
+
+    /// A clock that is behind: the retry is due when that clock says so, and the lease lasts until
+    /// three minutes after that.
+    #[test]
+    fn a_lease_lasts_by_the_tables_clock() {
+        let owner = Owner { instance: &instance("a"), epoch: 0 };
+        let until = |now, ahead_ms| {
+            let write = outcome_write(&settlement(1, RETRY), owner, (at(now), ahead_ms));
+            let RowChange::Fail { until, next_attempt_at, .. } = write.change else { panic!() };
+            assert_eq!(next_attempt_at, at(100));
+            until
+        };
+        assert_eq!(until(20, 0), at(100 + 180));
+        assert_eq!(until(3_620, 3_600_000), at(3_700 + 180));
+        assert_eq!(until(9_000, 0), at(9_000 + 180));
     }
 
     /// For every refusal: the job is dropped, and the message goes unless it alone is left.

@@ -72,7 +72,7 @@ impl RowsJournal {
         let lease = row.lease.as_ref().filter(|lease| lease.owner.is_some());
         let epoch = lease.map_or(0, |lease| lease.epoch);
         let owner = Owner { instance: &instance, epoch };
-        let write = outcome_write(&settlement, owner, settlement.at);
+        let write = outcome_write(&settlement, owner, (settlement.at, 0));
         if self.write(write).await? != Written::Done {
             return Ok(Settled::Superseded);
         }

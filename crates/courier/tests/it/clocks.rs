@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use posthaste_courier::Permission;
-use posthaste_domain::{InstanceId, Owed, Resolution, RowKey};
+use posthaste_domain::{InstanceId, Owed, OwedAs, Resolution, RowKey};
 use posthaste_ports::{Rows as _, Settled, Written};
 use posthaste_protocol::{LEASE_SLACK_MS, SKEW_MS_MAX, claim};
 use tokio::time::sleep;
@@ -82,4 +82,55 @@ async fn a_clock_that_is_ahead_takes_nothing_over_early() {
     assert_eq!(bench.row(&key).lease.unwrap().owner.unwrap().as_str(), "two");
     bench.until(|it| it.row(&key).lease.unwrap().owner.unwrap().as_str() == "one").await;
     assert!(table(&bench) >= until.as_millis() + SKEW_MS_MAX);
+}
+
+/// The retry is due when this clock says so, an hour after the others': until then they leave it.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_behind_keeps_what_it_owes() {
+    let bench = Bench::start().await;
+    let behind_ms = 3_600_000_i64;
+    bench.table_is_ahead(Some(behind_ms));
+    let (key, again) = due_again(&bench).await;
+    let OwedAs::Timer(due) = again.owed_as else { panic!("{again:?}") };
+    let until = due.plus_millis(behind_ms.unsigned_abs() + LEASE_SLACK_MS);
+    assert_eq!(bench.row(&key).lease.unwrap().until, until);
+    assert_eq!(bench.courier.permit(&again.key, 0, 2).await, Permission::Granted);
+    assert_eq!(bench.courier.stats().reclaimed, 0);
+}
+
+/// A wall clock that was hours ahead when the process began, and was set right: rows whose owners
+/// are gone are taken over all the same.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_and_is_right_again_sweeps() {
+    let bench = Bench::start().await;
+    bench.wall_is_ahead(8 * 3_600_000);
+    sleep(Duration::from_secs(60)).await;
+    bench.wall_is_ahead(0);
+    let key = bench.failed_elsewhere().await;
+    bench.until(|it| it.row(&key).lease.unwrap().owner.unwrap().as_str() == "one").await;
+}
+
+/// The control: one that was set back, and is not right by the table's clock, takes nothing over.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_does_not_sweep() {
+    let bench = Bench::start().await;
+    sleep(Duration::from_secs(60)).await;
+    bench.wall_is_ahead(-3_600_000);
+    let key = bench.failed_elsewhere().await;
+    sleep(Duration::from_secs(1_000)).await;
+    assert_eq!(bench.row(&key).lease.unwrap().owner.unwrap().as_str(), "two");
+    bench.wall_is_ahead(0);
+    bench.until(|it| it.row(&key).lease.unwrap().owner.unwrap().as_str() == "one").await;
+}
+
+/// While answers contradict each other, nobody's row is taken.
+#[tokio::test(start_paused = true)]
+async fn while_the_time_is_not_known_nothing_is_taken_over() {
+    let bench = Bench::start().await;
+    bench.table_is_ahead(None);
+    let key = bench.failed_elsewhere().await;
+    sleep(Duration::from_secs(1_000)).await;
+    assert_eq!(bench.row(&key).lease.unwrap().owner.unwrap().as_str(), "two");
+    bench.table_is_ahead(Some(0));
+    bench.until(|it| it.row(&key).lease.unwrap().owner.unwrap().as_str() == "one").await;
 }

@@ -1,6 +1,6 @@
 //! A courier, its stores, and a hand in place of the engine.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,11 +21,12 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// Virtual time as the courier tells it, and how far off the table's it is.
+/// Virtual time as the courier tells it, and how far off the table's and the wall's are.
 #[derive(Clone)]
 struct Time {
     began: Instant,
     table_off_ms: Arc<Mutex<Option<i64>>>,
+    wall_off_ms: Arc<AtomicI64>,
 }
 
 impl Clock for Time {
@@ -34,7 +35,8 @@ impl Clock for Time {
     }
 
     fn wall(&self) -> Timestamp {
-        self.now()
+        let off_ms = self.wall_off_ms.load(Ordering::Relaxed);
+        Timestamp::from_millis(self.now().as_millis().saturating_add_signed(off_ms))
     }
 
     fn table(&self) -> Option<Timestamp> {
@@ -105,7 +107,8 @@ impl Bench {
     /// A courier at work.
     pub(crate) async fn start() -> Self {
         let table_off_ms = Arc::new(Mutex::new(Some(0)));
-        let time = Time { began: Instant::now(), table_off_ms };
+        let wall_off_ms = Arc::default();
+        let time = Time { began: Instant::now(), table_off_ms, wall_off_ms };
         let told = time.clone();
         let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(move || told.now());
         let broken = Arc::new(Breakage::default());
@@ -140,6 +143,11 @@ impl Bench {
         *self.time.table_off_ms.lock().unwrap() = by_ms;
     }
 
+    /// The wall clock shows so much more than the courier's.
+    pub(crate) fn wall_is_ahead(&self, by_ms: i64) {
+        self.time.wall_off_ms.store(by_ms, Ordering::Relaxed);
+    }
+
     /// An accepted event without a message.
     pub(crate) fn new_row(&self) -> RowKey {
         let number = self.posted.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +179,7 @@ impl Bench {
         let settlement = self.settlement(&owed, Resolution::Retry { due });
         let other = InstanceId::try_new("two").unwrap();
         let owner = Owner { instance: &other, epoch: 0 };
-        let write = outcome_write(&settlement, owner, self.now());
+        let write = outcome_write(&settlement, owner, (self.now(), 0));
         assert_eq!(self.rows.write(vec![write]).await, [Ok(Written::Done)]);
         key
     }

@@ -171,8 +171,16 @@ fn owed_endpoints(shared: &Shared, shard: ShardSpec) -> Result<Vec<OwedEndpoint>
             continue;
         };
         from = Bound::Excluded(keys::fresh(&tenant, endpoint, EventId::MAX));
-        let own = shared.tenant(&tenant)?.is_some_and(|record| shard.owns(record.shard_key));
-        if own {
+        let record = match shared.tenant(&tenant) {
+            Ok(record) => record,
+            // Nobody else waits for it. Its deliveries stay owed until the record is mended.
+            Err(error) if error.is_damage() => {
+                shared.damaged(&error, &tenant);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if record.is_some_and(|record| shard.owns(record.shard_key)) {
             found.push(OwedEndpoint { tenant, endpoint, first: event });
         }
     }

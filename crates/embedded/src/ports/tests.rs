@@ -5,7 +5,7 @@ use std::sync::Arc;
 use posthaste_domain::{DeadLetterCause, EndpointId, EventId, EventStatus, Resolution, Timestamp};
 use posthaste_ports::memory::NullSink;
 use posthaste_ports::{
-    DeadLetters, EventStore, Journal as _, ListQuery, Requeued, Scope, TenantStore as _,
+    DeadLetters, EventStore, Journal as _, ListQuery, Requeued, Scope, ShardSpec, TenantStore as _,
 };
 use tempfile::TempDir;
 
@@ -76,6 +76,35 @@ async fn a_rotten_payload_or_line_costs_no_more_than_itself() {
     let detail = ledger.event(&tenant, ids[1], NOW).await.unwrap().expect("there");
     assert_eq!(detail.log, []);
     assert_eq!(DeadLetters::list(&ledger, &Scope::All, 9).await.unwrap().len(), 2);
+    ledger.close().await;
+}
+
+/// A start with a tenant that cannot be read: its deliveries wait, and everybody else's are told of.
+#[tokio::test]
+async fn a_rotten_tenant_hides_nobody_elses_backlog() {
+    let home = home();
+    let open = || {
+        let watch = Arc::new(Watch::default());
+        Ledger::open(settings(&home), Arc::new(NullSink), watch).unwrap().0
+    };
+    let ledger = open();
+    for (shard_key, name) in ["acme", "beside"].into_iter().enumerate() {
+        let shard_key = u32::try_from(shard_key).unwrap();
+        ledger.create(new_tenant(name, shard_key)).await.unwrap();
+        ledger.accept(vec![event(name, NOW, shard_key.into())]).await.unwrap();
+    }
+    damage(&ledger, Table::Tenants, &keys::tenant(&tenant_id("acme")));
+    ledger.close().await;
+    drop(ledger);
+    let ledger = open();
+    let all = ShardSpec { index: 0, count: 1 };
+    let owed = ledger.owed_endpoints(all).await.unwrap();
+    let tenants: Vec<_> = owed.into_iter().map(|owed| owed.tenant).collect();
+    assert_eq!(tenants, [tenant_id("beside")]);
+    assert_eq!(ledger.stats().damaged_rows, 1);
+    let acme = tenant_id("acme");
+    let owed = ledger.backlog(&acme, EndpointId::DEFAULT, EventId::MIN, 9).await.unwrap().owed;
+    assert_eq!(owed.len(), 1, "it is still owed");
     ledger.close().await;
 }
 

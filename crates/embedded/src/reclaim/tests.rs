@@ -253,6 +253,11 @@ fn a_payload_without_a_row_stays() {
     store.search(&Still, 0);
     store.check();
     assert!(store.disk() < 20_000_000, "{} bytes", store.disk());
+    // Nor later: the marks of what was dropped are still there, and speak for themselves alone.
+    for _ in 0..3 {
+        store.search(&Still, 0);
+        store.check();
+    }
 }
 
 /// What is named by tenant first (jobs, and events of format 1) is nothing to this.
@@ -319,6 +324,10 @@ fn nothing_stays_without_its_mark() {
     let unmarked = all(&[&old, &new, &marked[..1]]);
     assert_eq!(dropped(&unmarked, 0, 25, 6), []);
     let [first, second] = [[(10, false)], [(20, false)]];
+    let left_over = all(&[&second, &[(5, true), (7, true), (30, true)]]);
+    assert_eq!(dropped(&left_over, 0, 25, 6), [], "those are of others");
+    let beside = all(&[&[(10, false), (14, false)], &[(12, false), (20, false)], &marked]);
+    assert_eq!(dropped(&beside, 0, 25, 0), [], "two overlap, and two of the four have no mark");
     let halved = all(&[&first, &second, &marked[..1]]);
     assert_eq!(dropped(&halved, 0, 25, 6), [(0, 12)], "20 has no mark");
     assert_eq!(dropped(&halved, 0, 25, 0), []);

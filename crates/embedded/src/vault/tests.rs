@@ -242,7 +242,8 @@ async fn a_key_is_replaced_by_another_one() {
         assert_eq!((tenant(&ledger).await, notes), (record.clone(), Vec::new()));
         ledger.close().await;
     }
-    // Cut off: the number is the old key's, and one tenant has the new seal already.
+    // Cut off, as earlier versions left it: the number is the old key's, and one tenant has the
+    // new seal already.
     {
         let database = fjall::Database::builder(lying.dir.join("ledger")).open().unwrap();
         let tables = Tables::open(database, &lying).unwrap();
@@ -256,5 +257,44 @@ async fn a_key_is_replaced_by_another_one() {
     let (ledger, notes) = open(with('3')).unwrap();
     assert_eq!(notes[0], "1 tenants were sealed; see data.seal-key");
     assert_eq!(tenant(&ledger).await, record);
+    ledger.close().await;
+}
+
+/// An end between the new seals and the new number: only both keys together go on. Whoever went
+/// back to the old one would find tenants that it does not open, and might throw the new one away.
+#[tokio::test]
+async fn a_key_that_was_taking_over_is_not_given_up_half_way() {
+    let home = home();
+    let lying = settings(&home);
+    let with = |text| Settings { seal_key: Some(key(text)), ..lying.clone() };
+    let record = filled(&lying).await;
+    let file = lying.dir.join("seal-key");
+    let first = SealKey::from_hex(fs::read_to_string(&file).unwrap().trim()).unwrap();
+    {
+        let (ledger, _) = open(with('1')).unwrap();
+        ledger.close().await;
+    }
+    {
+        // As it was when the commit with the new seals was the last one.
+        let database = fjall::Database::builder(lying.dir.join("ledger")).open().unwrap();
+        let tables = Tables::open(database, &lying).unwrap();
+        let both = vault('1').in_place_of(&Vault::new(&first).unwrap());
+        tables.keyspace(Table::Meta).insert(SEAL_KEY, codec::frame(&both)).unwrap();
+        tables.database().persist(fjall::PersistMode::SyncAll).unwrap();
+    }
+    let is_refused = |settings| matches!(open(settings), Err(OpenError::OtherSealKey { .. }));
+    assert!(is_refused(lying.clone()), "the old one alone");
+    assert!(is_refused(with('2')), "a third one");
+    assert_eq!(verify(&home).tenants, 1, "tools keep what they cannot look into");
+    fs::remove_file(&file).unwrap();
+    assert!(is_refused(with('1')), "the new one alone");
+    fs::write(&file, first.expose_hex()).unwrap();
+    let (ledger, _) = open(with('1')).unwrap();
+    assert_eq!(tenant(&ledger).await, record);
+    ledger.close().await;
+    drop(ledger);
+    fs::remove_file(&file).unwrap();
+    let (ledger, notes) = open(with('1')).unwrap();
+    assert_eq!((tenant(&ledger).await, notes), (record, Vec::new()));
     ledger.close().await;
 }

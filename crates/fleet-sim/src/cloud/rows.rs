@@ -96,6 +96,7 @@ impl RowsPort {
 #[async_trait]
 impl Rows for RowsPort {
     async fn write(&self, writes: Vec<RowWrite>) -> Vec<Result<Written, PortError>> {
+        let sent_ms = self.line.world.ms();
         self.line.travel(Kind::Rows).await;
         let steps = steps(&writes);
         for (step, key) in &steps {
@@ -110,6 +111,7 @@ impl Rows for RowsPort {
             return writes.iter().map(|_| Err(error.clone())).collect();
         }
         let mut answers: Vec<_> = writes.iter().map(|write| self.write_one(write)).collect();
+        let dated = self.line.dated(sent_ms);
         if luck == Luck::LosesReply {
             self.failed();
             answers.fill(Err(lost()));
@@ -120,7 +122,7 @@ impl Rows for RowsPort {
                 answers.fill(Err(lost()));
             }
         }
-        self.line.come_back(&luck).await;
+        self.line.come_back(&luck, dated).await;
         if let Who::Daemon(_) = self.line.who {
             for (write, answer) in writes.iter().zip(&answers) {
                 self.line.world.lock().cover_write(write, answer);
@@ -131,6 +133,7 @@ impl Rows for RowsPort {
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<StoredEvent>>, PortError> {
         let begun = self.begin_read(keys);
+        let sent_ms = self.line.world.ms();
         self.line.travel(Kind::Rows).await;
         for key in keys {
             self.line.at(Site::Before(Step::ReadRow), Some(key)).await?;
@@ -146,7 +149,7 @@ impl Rows for RowsPort {
             keys.iter().map(|key| state.table.stored(key, at)).collect()
         };
         found.iter_mut().flatten().for_each(|stored| self.spoil(stored));
-        self.line.come_back(&luck).await;
+        self.line.come_back(&luck, self.line.dated(sent_ms)).await;
         if luck == Luck::LosesReply {
             return Err(lost());
         }
@@ -166,6 +169,7 @@ impl Rows for RowsPort {
         before: Timestamp,
         max: usize,
     ) -> Result<Vec<RowKey>, PortError> {
+        let sent_ms = self.line.world.ms();
         self.line.travel(Kind::Rows).await;
         let luck = self.line.luck(Kind::Rows);
         if let Luck::Fails(error) = luck {
@@ -180,10 +184,11 @@ impl Rows for RowsPort {
         let mut keys = world.lock().table.owed(ms, partition, before);
         keys.truncate(max);
         world.lock().note_stale(&keys, before);
+        let dated = self.line.dated(sent_ms);
         if let Some(first) = keys.first() {
             self.line.at(Site::After(Step::ReadIndex), Some(first)).await?;
         }
-        self.line.come_back(&luck).await;
+        self.line.come_back(&luck, dated).await;
         if luck == Luck::LosesReply { Err(lost()) } else { Ok(keys) }
     }
 }

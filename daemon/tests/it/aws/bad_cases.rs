@@ -68,8 +68,9 @@ async fn a_wrong_region_is_told_by_name() {
     assert_eq!(sink.count(), 1);
 }
 
-/// Crash point 23, on AWS's side: this machine's clock is an hour off, so that no signature is
-/// taken for one of now. The daemon says that it is the clock, and works when it has been set.
+/// Crash point 23, on AWS's side: this machine's clock is so far off that no signature is taken for
+/// one of now, also not when the SDK signs by the service's time. The daemon says that it is the
+/// clock, and works when it has been set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_point_23_a_clock_that_aws_refuses_is_told() {
     const EXPIRED: &str = concat!(
