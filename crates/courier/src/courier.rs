@@ -124,7 +124,7 @@ impl Courier {
     /// The time by which a lease of one's own is over: the table's alone. If this clock could end
     /// one as well, and were set back over a restart, a claim that the end of the process kept from
     /// the disk would leave there the lease before it, which lasts again. None while the table's is
-    /// not known: then what an earlier life left behind is good for nothing.
+    /// not known: then nobody can say whether what an earlier life left behind is good.
     pub(crate) fn lease_now(&self) -> Option<Timestamp> {
         self.ports.clock.table()
     }

@@ -13,6 +13,8 @@ use crate::courier::{Courier, row_key};
 use crate::dying::Dead;
 use crate::health::Part;
 
+/// So many answers of the table tell what time it is.
+const ANSWERS: usize = 2;
 /// So often a claim whose answer was lost is made again before the attempt is put off.
 const CLAIM_TRIES: usize = 3;
 
@@ -93,10 +95,24 @@ impl Courier {
         let Some((job, due, attempts)) = waiting.filter(is_next) else {
             return Permission::Withdrawn;
         };
-        match permit(job.lease_until, self.lease_now()) {
+        let Some(now) = self.ask_for_time(key).await else { return Permission::Later };
+        match permit(job.lease_until, Some(now)) {
             Permit::Attempt => Permission::Granted,
             Permit::RenewFirst => self.claim_again(job, due, attempts).await,
         }
+    }
+
+    /// The time at the table; where it is not known, by reading there. Never by a claim of what may
+    /// be ours yet: the end of the process could keep the claim from the disk, and leave there the
+    /// lease before it, which lasts (seed 3642).
+    async fn ask_for_time(&self, key: &DeliveryKey) -> Option<Timestamp> {
+        for _ in 0..ANSWERS {
+            if let Some(now) = self.lease_now() {
+                return Some(now);
+            }
+            drop(self.ports.rows.read(&[row_key(key)]).await);
+        }
+        self.lease_now()
     }
 
     /// The lease of a job has run out, or nearly so, while its retry waited for its turn.

@@ -55,7 +55,9 @@ fn seeds_hold() {
 /// on while the other's DELIVERED is on its way to it.
 #[test]
 fn seeds_that_failed_once_hold() {
-    for seed in [14_116, 32_342, 37_978, 47_776, 56_666, 69_146, 76_498, 98_632, 198_191] {
+    let seeds =
+        [3_642, 14_116, 32_342, 37_978, 47_776, 56_666, 69_146, 76_498, 98_632, 106_806, 198_191];
+    for seed in seeds {
         if let Err(failure) = posthaste_fleet_sim::run(&Plan::draw(seed, EVENTS)) {
             panic!("{failure}");
         }
