@@ -15,10 +15,12 @@ import { Construct } from "constructs";
 
 /** For how long a received message is hidden (PROTOCOL, constants). */
 const VISIBILITY = Duration.seconds(180);
-/** Longer than any outage so far; what is older has its row, and a person must look. */
-const KEPT = Duration.days(4);
-/** As long as a dead row can be requeued. */
-const DEAD_KEPT = Duration.days(14);
+/**
+ * The most that SQS grants. An event that has had no attempt yet is held by its message alone (an
+ * endpoint that is paused, or far behind); what is older has its row, and a person must look. For
+ * dead letters it is as long as their rows can be requeued.
+ */
+const KEPT = Duration.days(14);
 const LONG_POLL = Duration.seconds(20);
 
 export class Storage extends Construct {
@@ -45,7 +47,7 @@ export class Storage extends Construct {
     const identities = `${prefix}-TenantIdentity`;
     this.identities = this.table("Identities", identities, { partitionKey: text("apiKey") });
     this.queue = this.queueOf("Queue", `${prefix}-events`, KEPT);
-    this.deadLetters = this.queueOf("DeadLetters", `${prefix}-events-dlq`, DEAD_KEPT);
+    this.deadLetters = this.queueOf("DeadLetters", `${prefix}-events-dlq`, KEPT);
     const reason =
       "A redrive by SQS would hide an event whose row says that it is owed. The daemon sends to " +
       "the dead-letter queue itself, then marks the row (PROTOCOL, step 13).";
