@@ -168,7 +168,7 @@ pub struct Settings {
     /// Where the public API listens (server.listen)
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where /livez, /readyz and /metrics are (server.admin-listen)
+    /// Where /livez, /readyz, /metrics and /endpoints are (server.admin-listen)
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
     /// Where everything is kept (data.dir)

@@ -118,7 +118,11 @@ impl Config {
                 reader.section("secrets", "The secrets that deliveries are signed with."),
             ),
             data: Data::read(reader.section("data", "The data directory and the ledger in it.")),
-            retention: Retention::read(reader.section("retention", "How long rows live.")),
+            retention: Retention::read(reader.section(
+                "retention",
+                "How long rows live in standalone mode. In AWS mode it is 30 days, 14 days and 24 \
+                 hours.",
+            )),
             delivery: Delivery::read(
                 reader.section("delivery", "How deliveries are made, and where they may go."),
             ),

@@ -16,6 +16,8 @@ use smallvec::smallvec;
 
 use crate::clock::Clock;
 use crate::connect::{Connector, Destination};
+#[cfg(target_os = "linux")]
+use crate::connect::{LARGE_BYTES, UNACKNOWLEDGED_MAX};
 use crate::connection::{self, Broken, Buffers, Connection, Exchange, Outgoing, Sink};
 use crate::dns::{self, Addresses, Names, Resolve, SystemResolver};
 use crate::endpoint::{Endpoint, Form};
@@ -169,11 +171,32 @@ impl Client {
         let failure = match tokio::time::timeout(time_max, run).await {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure),
-            Err(_elapsed) => Some(overdue(progress.stage, time_max)),
+            Err(_elapsed) => Some(self.overdue(endpoint, &progress, time_max)),
         };
         let host = failure.is_some().then(|| endpoint.target.host.to_string());
         let failure = failure.zip(host.as_deref());
         progress.into_attempt(request.number, at, self.clock.monotonic_us(), failure)
+    }
+
+    /// The attempt's time is over. What could not be reached until then may be our own fault, and
+    /// whoever else asks is to know of it.
+    fn overdue(&self, endpoint: &Endpoint, progress: &Progress, time_max: Duration) -> Failure {
+        let now_us = self.clock.monotonic_us();
+        let class = match (progress.stage, &endpoint.target.host) {
+            (Stage::Resolving, Host::Name(name)) => {
+                let took_us = progress.resolving_us.map(|since_us| now_us.saturating_sub(since_us));
+                let is_ours = took_us.is_some_and(|us| self.names.is_cut_off_by_us(name, us));
+                is_ours.then_some(ErrorClass::DnsUnavailable)
+            }
+            (Stage::Connecting, _) => progress.connecting.and_then(|(address, since_us)| {
+                let mut egress = self.connector.egress.borrow_mut();
+                let is_ours = egress.is_down(address, since_us, now_us);
+                is_ours.then_some(ErrorClass::ConnectTimeout)
+            }),
+            _ => None,
+        };
+        let overdue = overdue(progress.stage, time_max);
+        class.map_or(overdue.clone(), |class| Failure::ours(class, overdue.text))
     }
 
     /// Drops idle connections that are too old or dead, and names that have expired. Cheap to
@@ -266,7 +289,9 @@ impl Client {
             Some(known) => known,
             None => {
                 let started_us = self.clock.monotonic_us();
+                progress.resolving_us = Some(started_us);
                 let known = Box::pin(self.names.resolve(name)).await;
+                progress.resolving_us = None;
                 progress.phases.dns_us = micros(started_us, self.clock.monotonic_us());
                 known
             }
@@ -328,6 +353,10 @@ impl Client {
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         progress.stage = Stage::Waiting;
+        #[cfg(target_os = "linux")]
+        if plan.request.payload.len() > LARGE_BYTES {
+            connection.be_patient(self.attempt_time_max.max(UNACKNOWLEDGED_MAX));
+        }
         let sent_us = self.clock.monotonic_us();
         let mut head = self.buffers.head();
         let request = plan.request;

@@ -29,9 +29,14 @@ use crate::progress::{Progress, Stage, micros};
 /// How long the peer's machine may leave what we send unacknowledged. One that vanished without a
 /// word (a NAT forgot it, it lost power) is noticed well before the attempt's deadline, so that a
 /// request on a reused connection still goes out again on a fresh one. Being slow to answer is
-/// another matter: the machine acknowledges what its server has not read yet.
+/// another matter: the machine acknowledges what its server has not read yet, as long as it has
+/// room for it. Where it may not have, it gets the attempt's whole time: see [`LARGE_BYTES`].
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+pub(crate) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// A machine takes payloads up to this size whether its server reads them or not, in bytes.
+#[cfg(target_os = "linux")]
+pub(crate) const LARGE_BYTES: usize = 32 << 10;
 
 /// Makes connections.
 pub(crate) struct Connector {
@@ -63,7 +68,9 @@ impl Connector {
     ) -> Result<Connection, Failure> {
         progress.stage = Stage::Connecting;
         let started_us = self.clock.monotonic_us();
+        progress.connecting = destination.addresses.first().map(|first| (*first, started_us));
         let connected = self.connect_tcp(&destination, started_us).await;
+        progress.connecting = None;
         let connected_us = self.clock.monotonic_us();
         progress.phases.connect_us = micros(started_us, connected_us);
         let wire = connected?;

@@ -21,6 +21,8 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
@@ -48,12 +50,19 @@ impl Connection {
     /// With TLS it may have come with the end of the handshake; what has come since then is not
     /// known of, and that much an endpoint may deceive itself.
     fn begin(&mut self) -> Poll<Option<u8>> {
+        self.wire.begin_exchange();
         let is_first = !std::mem::replace(&mut self.has_served, true);
         match (is_first, self.stream.is_tls()) {
             (true, true) => self.peek(),
             (true, false) if !self.has_nothing_to_read() => Poll::Ready(None),
             _ => Poll::Pending,
         }
+    }
+
+    /// For how long the peer's machine may leave unacknowledged what is sent next.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn be_patient(&self, time: Duration) {
+        self.wire.be_patient(time);
     }
 
     /// Whether the operating system has nothing for us: neither bytes nor an end.

@@ -45,6 +45,9 @@ const ADDRESSES_TRIED_MAX: usize = 4;
 /// That a name has no address is believed for as long as its zone says, within these bounds.
 const NO_ADDRESS_TTL_DEFAULT: Duration = Duration::from_secs(5);
 const NO_ADDRESS_TTL_MAX: Duration = Duration::from_secs(30);
+/// A lookup that an attempt's end cut off says something of the name servers once it has taken so
+/// long, in microseconds.
+const SILENCE_US_MIN: u64 = 900_000;
 /// A lookup that failed is not repeated at once by everybody who waits for it.
 const FAILED_TTL: Duration = Duration::from_secs(1);
 /// Where remembered names must make room and none has expired, one in so many goes.
@@ -218,6 +221,17 @@ impl Names {
         }
     }
 
+    /// The lookup of `name` was cut off by the end of an attempt, as it had taken so long: says
+    /// whether that is our own fault.
+    pub(crate) fn is_cut_off_by_us(&self, name: &Arc<str>, took_us: u64) -> bool {
+        if took_us < SILENCE_US_MIN {
+            return false;
+        }
+        let (now_us, mut health) = (self.clock.monotonic_us(), self.health.borrow_mut());
+        health.failed(name, now_us);
+        health.is_down(name, false, now_us)
+    }
+
     /// Forgets what no longer holds.
     pub(crate) fn sweep(&self) {
         let now_us = self.clock.monotonic_us();
@@ -264,7 +278,7 @@ impl Names {
         self.counters.set(counters);
         if failed {
             self.health.borrow_mut().failed(name, now_us);
-        } else {
+        } else if !is_answered_here(name) {
             self.health.borrow_mut().answered(name, now_us);
         }
         let ttl_us = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
@@ -319,9 +333,16 @@ fn unavailable(reason: &str, unreachable: bool) -> Known {
     Err(Unresolved::Unavailable { reason: reason.into(), unreachable })
 }
 
-/// Whether a slot is being filled, or filled with what still holds.
+/// Whether a slot is being filled, or filled with what still holds. One whose lookup was cut off,
+/// and that nobody waits for, is neither.
 fn holds(slot: &Slot, now_us: u64) -> bool {
-    slot.get().is_none_or(|entry| now_us < entry.until_us)
+    slot.get().map_or(Rc::strong_count(slot) > 1, |entry| now_us < entry.until_us)
+}
+
+/// Whether the resolver says itself that there is no such name (RFC 6761): that shows nothing of
+/// the name servers.
+fn is_answered_here(name: &str) -> bool {
+    name.rsplit('.').next() == Some("invalid")
 }
 
 /// Orders addresses for trying: each once, families alternating, IPv4 first, because a machine
@@ -348,6 +369,23 @@ mod tests {
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_lookup_that_was_cut_off_is_not_remembered() {
+        let slot = Slot::default();
+        assert!(!holds(&slot, 0));
+        let waiting = Rc::clone(&slot);
+        assert!(holds(&slot, 0), "somebody drives it");
+        drop(waiting);
+        slot.set(Entry { known: Err(Unresolved::NoAddress), until_us: 10 }).unwrap();
+        assert!(holds(&slot, 9) && !holds(&slot, 10));
+    }
+
+    #[test]
+    fn what_the_resolver_says_itself_shows_nothing_of_the_servers() {
+        assert!(is_answered_here("x.invalid") && is_answered_here("invalid"));
+        assert!(!is_answered_here("invalid.example") && !is_answered_here("x.notinvalid"));
     }
 
     #[test]

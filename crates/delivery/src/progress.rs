@@ -5,6 +5,8 @@
 //! the body. An endpoint that answered 2xx has said yes; that its body breaks off, drips or never
 //! ends costs the connection, not the delivery.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use posthaste_domain::{
@@ -29,6 +31,10 @@ pub(crate) enum Stage {
 /// What is known of an attempt so far.
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
+    /// Which address is connected to first, and since when.
+    pub(crate) connecting: Option<(IpAddr, u64)>,
+    /// Since when the name is looked up, if it is.
+    pub(crate) resolving_us: Option<u64>,
     pub(crate) phases: PhaseTimings,
     started_us: u64,
     status: Option<StatusCode>,
@@ -41,6 +47,8 @@ impl Progress {
     pub(crate) fn new(started_us: u64, queue_us: u32) -> Self {
         Self {
             stage: Stage::Resolving,
+            connecting: None,
+            resolving_us: None,
             phases: PhaseTimings { queue_us, ..PhaseTimings::default() },
             started_us,
             status: None,

@@ -34,8 +34,9 @@ const DNS_NAMES_MAX: usize = 20_000;
 const DNS_TTL_MIN_MS: u64 = 1_000;
 /// And at most this long: endpoints move.
 const DNS_TTL_MAX_MS: u64 = 300_000;
-/// Hosts whose TLS sessions are remembered; each takes up to about 10 KiB.
-const TLS_SESSION_HOSTS_MAX: usize = 1_024;
+/// Hosts whose TLS sessions are remembered. Each takes some 10 KiB; one that wants to take as much
+/// as it can, with certificates and tickets of 70 KiB, 140: 70 MB for all of them.
+const TLS_SESSION_HOSTS_MAX: usize = 512;
 
 /// Settings of a [`crate::Client`].
 #[derive(Clone, Debug)]

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, NamedGroup, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
@@ -16,6 +19,47 @@ use crate::settings::{SettingsError, TlsRoots};
 
 /// How many tickets rustls remembers for one host; its cache is sized in tickets.
 const TICKETS_PER_HOST: usize = 8;
+
+/// Remembers sessions: of each host the two latest tickets, where rustls would keep eight. Each is
+/// as large as the host likes, and has a copy of the host's certificates.
+#[derive(Debug)]
+struct Sessions(ClientSessionMemoryCache);
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(name, group);
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(name)
+    }
+
+    fn set_tls12_session(&self, name: ServerName<'static>, session: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(name, session);
+    }
+
+    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(name)
+    }
+
+    fn remove_tls12_session(&self, name: &ServerName<'static>) {
+        self.0.remove_tls12_session(name);
+    }
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let latest = self.0.take_tls13_ticket(&name);
+        // The one before that.
+        drop(self.0.take_tls13_ticket(&name));
+        if let Some(latest) = latest {
+            self.0.insert_tls13_ticket(name.clone(), latest);
+        }
+        self.0.insert_tls13_ticket(name, ticket);
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(name)
+    }
+}
 
 /// Makes the connector that all connections of a client share, so that they share sessions too.
 ///
@@ -34,7 +78,8 @@ pub(crate) fn connector(
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let tickets = session_hosts_max.saturating_mul(TICKETS_PER_HOST);
-    config.resumption = Resumption::in_memory_sessions(tickets);
+    let sessions = Sessions(ClientSessionMemoryCache::new(tickets));
+    config.resumption = Resumption::store(Arc::new(sessions));
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

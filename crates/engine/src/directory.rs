@@ -25,6 +25,12 @@ use crate::{Rate, WEIGHT_MAX};
 /// Idle endpoints that are kept; at about 250 bytes each.
 const IDLE_KEPT_MAX: usize = 1_024;
 
+/// For how long an endpoint is remembered that was slow or failing when it was last attempted, in
+/// milliseconds: its first retries come within that time, and events of a quiet tenant do.
+const TROUBLE_KEPT_MS: u64 = 10 * 60 * 1000;
+/// Unless so many are known.
+const TROUBLED_KEPT_MAX: usize = 16 * IDLE_KEPT_MAX;
+
 /// Where a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -333,6 +339,11 @@ impl Endpoint {
         self.limits.as_ref().map_or(Timestamp::ZERO, |limits| limits.pace.end())
     }
 
+    /// Whether it is known for something that the next attempt should know of.
+    const fn is_troubled(&self) -> bool {
+        self.slow || !matches!(self.breaker, Breaker::Healthy { failures: 0 })
+    }
+
     fn is_idle(&self) -> bool {
         !self.owes()
             && self.hold_until.as_millis() == 0
@@ -425,22 +436,27 @@ impl Directory {
 
     /// Notes that an endpoint may have nothing left. It stays known until
     /// [`Directory::release_idle`], so that a step under way may still use its number. Says when
-    /// to note it again, where it is idle but for its pace or its tenant's.
+    /// to note it again, where it is idle but for its pace or its tenant's, or for its trouble.
     pub(crate) fn note_idle(&mut self, endpoint: u32, now: Timestamp) -> Option<Timestamp> {
         if self.endpoints.len() <= IDLE_KEPT_MAX || !self[endpoint].is_idle() {
             return None;
         }
-        let paced_until = self.paced_until(endpoint);
-        if paced_until > now {
-            return Some(paced_until);
+        let kept_until = self.kept_until(endpoint);
+        if kept_until > now {
+            return Some(kept_until);
         }
         self.idle.push(endpoint);
         None
     }
 
-    fn paced_until(&self, endpoint: u32) -> Timestamp {
+    /// From when on nothing is to be remembered of it.
+    fn kept_until(&self, endpoint: u32) -> Timestamp {
         let known = &self[endpoint];
-        known.paced_until().max(self.tenant(known.tenant).pace.end())
+        let paced_until = known.paced_until().max(self.tenant(known.tenant).pace.end());
+        if !known.is_troubled() || self.endpoints.len() > TROUBLED_KEPT_MAX {
+            return paced_until;
+        }
+        paced_until.max(known.stirred_at.plus_millis(TROUBLE_KEPT_MS))
     }
 
     /// Forgets endpoints that have nothing left, unless few are known; with them their tenants.
@@ -448,7 +464,7 @@ impl Directory {
         while let Some(endpoint) = self.idle.pop() {
             // It may be gone by now, or known again, or somebody else's number.
             let idle = self.endpoints.get(endpoint as usize).is_some_and(Endpoint::is_idle);
-            if !idle || self.endpoints.len() <= IDLE_KEPT_MAX || self.paced_until(endpoint) > now {
+            if !idle || self.endpoints.len() <= IDLE_KEPT_MAX || self.kept_until(endpoint) > now {
                 continue;
             }
             let gone = self.endpoints.remove(endpoint as usize);

@@ -121,8 +121,9 @@ pub enum Input {
         /// Which delivery.
         delivery: Delivery,
     },
-    /// An ordered attempt was not made, because its endpoint has been paused meanwhile. Where the
-    /// engine has not heard of that before, or has heard of its end, it waits a while.
+    /// An ordered attempt was not made, because its endpoint has been paused meanwhile, or what is
+    /// stored of it makes no sense. Where the engine has not heard of a pause before, or has heard
+    /// of its end, it waits a while.
     HeldBack {
         /// Which delivery.
         delivery: Delivery,

@@ -70,8 +70,9 @@ impl Aws {
                 "instance",
                 NameOrNone { max: 100 },
                 "none",
-                "Who this is in the leases: one name for one data directory. \"none\" takes the id \
-                 that the data directory was given when it was made.",
+                "By which name a copied data directory is known: it differs from machine to \
+                 machine and stays the same on one. Where it changes, the directory is taken for a \
+                 copy, and gives up the retries that wait in it. \"none\" takes the host's name.",
             ),
             limits: Limits::read(s),
             sweep_pause_ms: s.key(

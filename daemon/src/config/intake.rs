@@ -58,8 +58,8 @@ impl Server {
                 "admin-listen",
                 AddressOrNone,
                 "127.0.0.1:8081",
-                "Where /livez, /readyz and /metrics are. A listener of its own, because it has no \
-                 authentication: keep it where only operators reach it.",
+                "Where /livez, /readyz, /metrics and /endpoints are. A listener of its own, \
+                 because it has no authentication: keep it where only operators reach it.",
             ),
             connections_max: s.key(
                 "connections-max",

@@ -69,7 +69,8 @@ impl Data {
                 Choice(&[("data", Sync::Data), ("all", Sync::All)]),
                 "data",
                 "What is on disk before a 201 leaves. \"data\" (fdatasync) is all that recovery \
-                 needs; \"all\" (fsync) writes file times too.",
+                 needs; \"all\" (fsync) writes file times too. In AWS mode the directory is a \
+                 cache, and no commit waits for a sync.",
             ),
             memtable_bytes: s.key(
                 "memtable",

@@ -112,8 +112,10 @@ impl Shard {
         let endpoint = match self.endpoint(&start.key.tenant).await {
             Ok(Some(endpoint)) => endpoint,
             Ok(None) => return Made::TenantGone,
-            // A table that cannot be read, or a row that somebody wrote by hand: no attempt is
-            // charged until it is mended.
+            // A row that somebody wrote by hand: its deliveries wait until it is mended, and it
+            // says nothing of us.
+            Err(PortError::Permanent(_)) if self.store.courier.is_some() => return Made::HeldBack,
+            // A table that cannot be read: no attempt is charged.
             Err(_) => return self.unsent(&start, ours, "cannot read the tenant's configuration"),
         };
         // Paused since the engine was last told: it hears of it before it hears of this.

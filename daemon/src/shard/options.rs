@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use posthaste_domain::{EndpointId, RetrySchedule, TargetUrl, TenantId, Timestamp};
 use posthaste_engine::{Input, Options, Rate};
 use posthaste_ports::{PortError, TenantRecord};
+use tracing::warn;
 
 use super::Shard;
 
@@ -38,7 +39,14 @@ impl Shard {
                     Input::OptionsRead { tenant, endpoint, options }
                 }
                 Err(error) => {
-                    shard.judge("read a tenant's options", &error);
+                    // A table that refuses, or a row that somebody wrote by hand, needs a person,
+                    // but no restart: its endpoint waits. What our own disk refuses is another
+                    // matter.
+                    if shard.store.courier.is_some() {
+                        warn!(%tenant, %error, "cannot read a tenant's options, will retry");
+                    } else {
+                        shard.judge("read a tenant's options", &error);
+                    }
                     Input::OptionsReadFailed { tenant, endpoint }
                 }
             }

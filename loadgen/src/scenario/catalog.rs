@@ -13,6 +13,7 @@ macro_rules! catalog {
 /// From the simple to the special.
 const CATALOG: &[(&str, &str)] = catalog![
     "steady",
+    "busy",
     "burst",
     "saturate",
     "drain-backlog",

@@ -35,10 +35,11 @@ async fn tcp() -> (Rc<Wire>, TcpStream) {
     (Wire::new(tcp, IpAddr::from([127, 0, 0, 1])), peer)
 }
 
-/// Both ends of TLS. No tickets are sent: nothing comes in but what the peer writes.
+/// Both ends of TLS. Where no tickets are sent, nothing comes in but what the peer writes.
 async fn tls(
     wire: &Rc<Wire>,
     peer: TcpStream,
+    tickets: usize,
 ) -> (Stream, tokio_rustls::server::TlsStream<TcpStream>) {
     let provider = || Arc::new(rustls::crypto::ring::default_provider());
     let ours = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
@@ -48,7 +49,7 @@ async fn tls(
     let server = ServerConfig::builder_with_provider(provider());
     let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let mut server = server.with_single_cert(vec![ours.cert.der().clone()], key).unwrap();
-    server.send_tls13_tickets = 0;
+    server.send_tls13_tickets = tickets;
     let client = ClientConfig::builder_with_provider(provider());
     let client = client.with_safe_default_protocol_versions().unwrap();
     let client = client.with_root_certificates(roots).with_no_client_auth();
@@ -66,7 +67,7 @@ async fn exchange(
     (stream, wire): (Stream, Rc<Wire>),
     mut peer: impl AsyncRead + AsyncWrite + Unpin,
     is_early: bool,
-) -> (Option<StatusCode>, bool) {
+) -> (Option<StatusCode>, Result<bool, Broken>) {
     if is_early {
         peer.write_all(ANSWER).await.unwrap();
         peer.flush().await.unwrap();
@@ -94,7 +95,7 @@ async fn exchange(
         peer
     };
     let (ended, _peer) = tokio::join!(poll_fn(|it| exchange.poll(it)), answering);
-    (heard, ended.unwrap())
+    (heard, ended)
 }
 
 /// An answer that was there before the request counts, and no other request follows on that
@@ -104,16 +105,32 @@ fn an_answer_before_the_request_costs_the_connection() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     for is_early in [true, false] {
         let expected = (Some(StatusCode::ACCEPTED), !is_early);
+        let known =
+            |(heard, ended): (Option<StatusCode>, Result<bool, Broken>)| (heard, ended.unwrap());
         let plain = runtime.block_on(async {
             let (wire, peer) = tcp().await;
             exchange((Stream::plain(&wire), wire), peer, is_early).await
         });
-        assert_eq!(plain, expected);
+        assert_eq!(known(plain), expected);
         let secured = runtime.block_on(async {
             let (wire, peer) = tcp().await;
-            let (stream, peer) = tls(&wire, peer).await;
+            let (stream, peer) = tls(&wire, peer, 0).await;
             exchange((stream, wire), peer, is_early).await
         });
-        assert_eq!(secured, expected, "with TLS");
+        assert_eq!(known(secured), expected, "with TLS");
+    }
+}
+
+/// Session tickets are taken, and no end of them is not: each costs more than it is long.
+#[test]
+fn tickets_without_end_end_the_exchange() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    for (tickets, answer) in [(8, Some(StatusCode::ACCEPTED)), (2_000, None)] {
+        let (heard, ended) = runtime.block_on(async {
+            let (wire, peer) = tcp().await;
+            let (stream, peer) = tls(&wire, peer, tickets).await;
+            exchange((stream, wire), peer, false).await
+        });
+        assert_eq!((heard, ended.is_ok()), (answer, answer.is_some()), "{tickets} tickets");
     }
 }

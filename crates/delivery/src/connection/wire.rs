@@ -1,29 +1,65 @@
 //! The bytes below HTTP: the TCP socket, and TLS over it.
 //!
-//! Invariant: the socket is borrowed only within a poll, never across one.
+//! Invariants: the socket is borrowed only within a poll, never across one · what a peer sends
+//! that is no text of a response is bounded. TLS would take session tickets for ever, each of
+//! which costs a derivation and a copy of the peer's certificates, in one poll.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tracing::debug;
+
+/// What a handshake may take, in bytes: several times a usual chain of certificates, with room for
+/// those that are made against quantum computers.
+const HANDSHAKE_BYTES_MAX: usize = 48 << 10;
+/// What may come before the first byte of a response is readable: a whole record of TLS, and some
+/// session tickets.
+const SILENT_BYTES_MAX: usize = 24 << 10;
+/// And for each byte that was readable: a server may put each into a record of its own.
+const BYTES_A_BYTE: usize = 24;
 
 /// The socket of a connection, shared by the layers above.
 pub(crate) struct Wire {
     tcp: RefCell<TcpStream>,
     address: IpAddr,
+    /// Bytes that may come in yet.
+    allowance: Cell<usize>,
 }
 
 impl Wire {
     pub(crate) fn new(tcp: TcpStream, address: IpAddr) -> Rc<Self> {
-        Rc::new(Self { tcp: RefCell::new(tcp), address })
+        let allowance = Cell::new(HANDSHAKE_BYTES_MAX);
+        Rc::new(Self { tcp: RefCell::new(tcp), address, allowance })
+    }
+
+    /// A request is about to be sent.
+    pub(super) fn begin_exchange(&self) {
+        self.allowance.set(SILENT_BYTES_MAX);
+    }
+
+    /// So many bytes were readable.
+    fn was_read(&self, count: usize) {
+        let more = count.saturating_mul(BYTES_A_BYTE);
+        self.allowance.set(self.allowance.get().saturating_add(more));
+    }
+
+    /// For how long the peer's machine may leave what we send unacknowledged.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn be_patient(&self, time: Duration) {
+        let set = SockRef::from(&*self.tcp.borrow()).set_tcp_user_timeout(Some(time));
+        if let Err(error) = set {
+            debug!(%error, "cannot set a socket option");
+        }
     }
 
     pub(super) const fn address(&self) -> IpAddr {
@@ -47,7 +83,16 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.tcp.borrow_mut()).poll_read(context, buffer)
+        let wire = &self.0;
+        let left = wire.allowance.get();
+        if left == 0 {
+            let text = "the peer sends more than a response takes, and no response";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut *wire.tcp.borrow_mut()).poll_read(context, buffer))?;
+        wire.allowance.set(left.saturating_sub(buffer.filled().len() - before));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -99,6 +144,13 @@ impl Stream {
     pub(super) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
+
+    fn wire(&self) -> &Wire {
+        match self {
+            Self::Plain(socket) => &socket.0,
+            Self::Tls(stream) => &stream.get_ref().0.0,
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -107,10 +159,13 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self {
+        let before = buffer.filled().len();
+        let read = match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
-        }
+        };
+        self.wire().was_read(buffer.filled().len() - before);
+        read
     }
 }
 

@@ -478,7 +478,7 @@ fn a_closed_port_is_a_failed_connect() {
 }
 
 /// A port of all addresses of this machine at which nobody answers: a full accept queue drops SYNs.
-async fn silent_port() -> (u16, impl Sized) {
+pub(crate) async fn silent_port() -> (u16, impl Sized) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("0.0.0.0:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();

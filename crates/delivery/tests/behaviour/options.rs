@@ -1,14 +1,18 @@
 //! A tenant's own headers and deadline, on the wire.
 
+use std::rc::Rc;
+
 use posthaste_delivery::{Client, Endpoint, Settings};
 use posthaste_domain::{
-    DeliveryOptions, ErrorClass, ExtraHeaders, HeaderError, SigningKey, TimeoutMs, Verdict,
-    WebhookSecret, verify_stripe,
+    AddressPolicy, DeliveryOptions, ErrorClass, ExtraHeaders, HeaderError, SigningKey, TimeoutMs,
+    Verdict, WebhookSecret, verify_stripe,
 };
 
+use crate::endpoints::silent_port;
+use crate::name_server::{NameServer, Zone};
 use crate::support::{
-    EPOCH, Names, OK, SECRET, Server, Step, answering, client, clock, endpoint, failed, request,
-    run, send, settings,
+    EPOCH, Names, OK, SECRET, Server, Step, answering, client, clock, endpoint, failed,
+    not_charged, request, run, send, settings,
 };
 
 fn with_headers(server: &Server, headers: &[(&str, &str)]) -> Endpoint {
@@ -18,9 +22,13 @@ fn with_headers(server: &Server, headers: &[(&str, &str)]) -> Endpoint {
 }
 
 fn with_timeout(server: &Server, ms: u64) -> Endpoint {
+    within(&server.url(), ms)
+}
+
+fn within(url: &str, ms: u64) -> Endpoint {
     let timeout = Some(TimeoutMs::try_new(ms).unwrap());
     let options = DeliveryOptions { timeout, ..DeliveryOptions::default() };
-    endpoint(&server.url()).with_options(&options)
+    endpoint(url).with_options(&options)
 }
 
 /// Ours first, as they always are, then the tenant's in the order of their names, byte for byte.
@@ -158,5 +166,42 @@ fn debug_shows_no_value() {
         assert!(sent.contains("\r\nauthorization: hush-hush\r\n"), "{sent}");
         let shown = format!("{endpoint:?}");
         assert!(!shown.contains("hush"), "{shown}");
+    });
+}
+
+/// A deadline that ends before a lookup does, or a connection: what is our own fault for the others
+/// is so for it.
+#[test]
+fn a_short_deadline_charges_no_fault_of_ours() {
+    run(async {
+        let names = ["first.example.com", "second.example.com"];
+        let servers = NameServer::start(names.map(|name| (name, Zone::Silence)).to_vec()).await;
+        let client = servers.client(AddressPolicy::default());
+        let attempt = async |name: &str| {
+            let endpoint = within(&format!("http://{name}/"), 1_000);
+            client.attempt(&endpoint, request("{}")).await.verdict
+        };
+        // The first may be at fault itself.
+        assert_eq!(attempt(names[0]).await, failed(ErrorClass::Timeout));
+        for name in [names[1], names[0]] {
+            assert_eq!(attempt(name).await, not_charged(ErrorClass::DnsUnavailable), "{name}");
+        }
+    });
+    run(async {
+        let (port, _silent) = silent_port().await;
+        let client = Rc::new(client(settings()));
+        let attempts = (1..=8).map(|number| {
+            let endpoint = within(&format!("http://127.0.1.{number}:{port}/"), 1_000);
+            let client = Rc::clone(&client);
+            tokio::task::spawn_local(async move {
+                client.attempt(&endpoint, request("{}")).await.verdict
+            })
+        });
+        let mut verdicts = Vec::new();
+        for attempt in attempts.collect::<Vec<_>>() {
+            verdicts.push(attempt.await.unwrap());
+        }
+        let ours = verdicts.iter().filter(|it| **it == not_charged(ErrorClass::ConnectTimeout));
+        assert_eq!(ours.count(), 1, "the eighth: {verdicts:?}");
     });
 }

@@ -2,9 +2,10 @@
 //!
 //! One pool holds what can be attempted, is being attempted or settled; another what waits for
 //! its due time (see `timers`). Half of the pool is common: an endpoint may have no more of it than
-//! it leaves free for others. The other half is for the first delivery of each lane, and an
-//! endpoint on a long hold keeps no more than that. So however much the endpoints that are stuck
-//! have to deliver, it takes tens of thousands of them to shut out one that has nothing in memory.
+//! it leaves free for others. The other half is for the first delivery of each lane. An endpoint on
+//! a long hold keeps its first retry at most, and not even that where a quarter of the pool is
+//! taken. So however many endpoints are stuck, and whatever they have to deliver, they shut nobody
+//! out.
 //! A quarter of an endpoint's part is for retries, so neither lane shuts out the other.
 
 use bytes::Bytes;
@@ -81,21 +82,34 @@ impl Engine {
     /// How many of a lane one endpoint may hold at the moment: at least one.
     pub(super) fn limit(&self, endpoint: u32, lane: Lane) -> usize {
         if self.directory[endpoint].parked {
-            return 1;
+            return usize::from(self.is_tried(endpoint) || self.keeps_one_parked(lane));
         }
         let common = self.settings.held_max / 2;
         let free = common.saturating_sub(self.held());
         lane_part(self.settings.held_per_endpoint_max.min(free), lane)
     }
 
-    /// Forgets what an endpoint has ready, but for the first of each lane, so that it takes
+    /// Whether an endpoint that is parked may be attempted at the moment, to see how it is.
+    fn is_tried(&self, endpoint: u32) -> bool {
+        let known = &self.directory[endpoint];
+        !known.paused && known.hold_until <= self.now
+    }
+
+    /// Whether an endpoint on a long hold keeps one of a lane. To find a fresh one again is one
+    /// read of that endpoint; to find a retry takes a look through all that are overdue.
+    fn keeps_one_parked(&self, lane: Lane) -> bool {
+        lane == Lane::Retry && self.held() < self.settings.held_max / 4
+    }
+
+    /// Forgets what an endpoint has ready, but for its first retry at most, so that it takes
     /// nobody's room while it must not be attempted. It is read again when that is over.
     pub(super) fn park(&mut self, endpoint: u32) {
         self.directory[endpoint].parked = true;
         for lane in [Lane::Fresh, Lane::Retry] {
-            while self.directory[endpoint].lane_mut(lane).len() > 1 {
+            let kept = usize::from(self.keeps_one_parked(lane));
+            while self.directory[endpoint].lane_mut(lane).len() > kept {
                 let last = self.directory[endpoint].lane_mut(lane).last();
-                let slot = last.expect("a lane with more than one has a last one");
+                let slot = last.expect("a lane with one has a last one");
                 let entry = &self.table[slot];
                 let (key, round, owed_as) = (self.key(slot), entry.round, entry.owed_as);
                 self.forget(slot);

@@ -107,6 +107,9 @@ impl Engine {
         if !self.make_way(slot) {
             self.make_ready_again(slot);
         }
+        if self.directory[endpoint].parked {
+            self.park(endpoint);
+        }
         self.join_turns(endpoint);
     }
 

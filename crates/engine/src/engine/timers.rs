@@ -25,6 +25,9 @@ use crate::table::Lane;
 /// What is late by less was held up by the process at work, and goes at once, in milliseconds.
 const OVERDUE_MS_MIN: u64 = 1_000;
 
+/// One endpoint may have one in so many of those that wait in memory, where they are late.
+const SPREAD_PART: usize = 8;
+
 /// What is known of the store's timers.
 #[derive(Debug)]
 pub(crate) struct Timers {
@@ -282,7 +285,7 @@ impl Engine {
                 taken
             }
             OwedAs::Timer(due) => {
-                let later = self.spread(due);
+                let later = if self.may_spread(endpoint) { self.spread(due) } else { None };
                 let spread =
                     later.is_some_and(|later| self.take_waiting(endpoint, &mut owed, later));
                 if spread {
@@ -297,6 +300,15 @@ impl Engine {
                 true
             }
         }
+    }
+
+    /// Whether what is late may wait in memory to be spread: not what its endpoint has no room for
+    /// anyway, nor more than a part of what may wait. Otherwise it would fill that, and the retries
+    /// of everybody else behind it in due order could not be read. Where it does not, the store
+    /// keeps it.
+    fn may_spread(&self, endpoint: u32) -> bool {
+        let part = (self.settings.timers_held_max / SPREAD_PART).max(1);
+        self.fits(endpoint, Lane::Retry) && self.directory[endpoint].waiting < part
     }
 
     /// The store could not read for now.

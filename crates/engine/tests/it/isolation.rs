@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use posthaste_domain::EndpointId;
-use posthaste_domain::{RetrySchedule, Timestamp, Verdict};
-use posthaste_engine::{Backoff, Health, Input, Options, Rate, Settings};
+use posthaste_domain::{OwedAs, RetrySchedule, Timestamp, Verdict};
+use posthaste_engine::{Backoff, Engine, Health, Input, Options, Rate, Settings};
 
 use crate::desk::{Desk, FAILED, START, settings, tenant, throttled};
 
@@ -551,4 +551,60 @@ fn a_host_that_gets_full_keeps_no_place() {
     desk.end_next(Verdict::Delivered);
     assert_eq!(end_all(&mut desk, Verdict::Delivered), 1);
     assert_eq!(desk.engine.stats().invariant_violations, 0);
+}
+
+/// One tenant is paused, and has more overdue retries than may wait in memory. Those of others that
+/// come behind them in due order are made all the same after a start, within the minute over which
+/// what is late is spread.
+#[test]
+fn overdue_retries_of_one_hold_up_nobody_elses() {
+    let caps = || {
+        let (timers_held_max, timers_read_max, held_per_endpoint_max) = (64, 32, 16);
+        Settings { timers_held_max, timers_read_max, held_per_endpoint_max, ..settings() }
+    };
+    let mut desk = Desk::new(caps());
+    let paused = Options { paused: true, ..Options::default() };
+    desk.options.insert((tenant(0), EndpointId::DEFAULT), paused);
+    for number in 0..2_000 {
+        let owner = tenant(u64::from(number == 1_999));
+        let key = desk.store_fresh(&owner, EndpointId::DEFAULT).key;
+        let row = desk.owed.get_mut(&key).unwrap();
+        (row.attempts, row.owed_as) = (1, OwedAs::Timer(START.plus_millis(number)));
+    }
+    desk.now = START.plus_millis(3_600_000);
+    desk.engine = Engine::new(caps(), 7);
+    let mut passed_ms = 0;
+    while desk.started.is_empty() && passed_ms < 70_000 {
+        desk.pass(100);
+        passed_ms += 100;
+    }
+    let started: Vec<_> = desk.started.iter().map(|it| it.key.tenant.clone()).collect();
+    assert_eq!(started, [tenant(1)], "after {passed_ms} ms");
+}
+
+/// More endpoints hang than are remembered while they have nothing to do. Each is known for it when
+/// its next event comes, minutes later, so that there is a place for one that is quick.
+#[test]
+fn what_hangs_is_known_for_it_when_its_next_event_comes() {
+    const HANGING: u64 = 1_200;
+    let schedule = RetrySchedule::try_new(&[3_600_000], 0.0, 5).unwrap();
+    let mut desk = Desk::new(Settings { schedule, in_flight_max: 256, ..settings() });
+    (0..HANGING).for_each(|number| post(&mut desk, number, 1));
+    while !desk.started.is_empty() {
+        desk.pass(30_000);
+        for started in std::mem::take(&mut desk.started) {
+            desk.end(&started, FAILED);
+        }
+    }
+    assert_eq!(desk.settled.len() as u64, HANGING);
+    desk.pass(120_000);
+    (0..HANGING).for_each(|number| post(&mut desk, number, 1));
+    let taken = desk.started.len();
+    post(&mut desk, 1_000_000, 1);
+    let is_quick = desk.started.iter().any(|it| it.key.tenant == tenant(1_000_000));
+    assert!(is_quick && taken < 256, "{taken} of 256 places are taken by what hangs");
+    // Not for ever: what is never heard of again takes no memory.
+    for started in std::mem::take(&mut desk.started) {
+        desk.end(&started, FAILED);
+    }
 }

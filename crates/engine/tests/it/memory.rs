@@ -1,10 +1,10 @@
 //! Memory is bounded, nothing is forgotten for it, and nobody is shut out by those who are stuck.
 
-use posthaste_domain::{EndpointId, EventId, Verdict};
-use posthaste_engine::{Input, Settings};
+use posthaste_domain::{EndpointId, EventId, OwedAs, Verdict};
+use posthaste_engine::{Input, Options, Settings};
 use proptest::prelude::*;
 
-use crate::desk::{Desk, FAILED, settings, tenant, throttled};
+use crate::desk::{Desk, FAILED, START, settings, tenant, throttled};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -111,6 +111,44 @@ fn endpoints_on_hold_shut_nobody_out() {
             delivered += 1;
         }
         assert_eq!(delivered, 50, "beside {stuck} endpoints on hold");
+    }
+}
+
+/// For as many that are paused, each with a fresh event and a retry that is due, as there is room in
+/// memory: whoever is well has as many attempts at a time as ever.
+#[test]
+fn many_that_are_paused_take_no_room() {
+    for stuck in [100, 500, 1_200] {
+        let mut desk = Desk::new(Settings { held_max: 1_000, ..settings() });
+        let paused = Options { paused: true, ..Options::default() };
+        for number in 0..stuck {
+            let name = (tenant(number), EndpointId::DEFAULT);
+            desk.options.insert(name, paused.clone());
+            desk.post(&tenant(number));
+            let key = desk.store_fresh(&tenant(number), EndpointId::DEFAULT).key;
+            let row = desk.owed.get_mut(&key).unwrap();
+            (row.attempts, row.owed_as) = (1, OwedAs::Timer(START));
+            let retry = row.clone();
+            desk.tell(Input::Arrived(vec![retry]));
+        }
+        let stats = desk.engine.stats();
+        assert!(stats.held <= 260, "{} are held for {stuck} that are paused", stats.held);
+        let well = tenant(1_000_000);
+        (0..100).for_each(|_| {
+            desk.post(&well);
+        });
+        assert_eq!(desk.started.len(), 64, "at a time, beside {stuck} that are paused");
+        // Resumed, all of it goes.
+        desk.options.clear();
+        let mut steps = 0;
+        while !desk.owed.is_empty() {
+            match desk.started.pop_front() {
+                Some(started) => desk.end(&started, Verdict::Delivered),
+                None => desk.pass(100),
+            }
+            steps += 1;
+            assert!(steps < 50_000, "{} are owed for ever", desk.owed.len());
+        }
     }
 }
 
