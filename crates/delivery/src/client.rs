@@ -196,7 +196,10 @@ impl Client {
             _ => None,
         };
         let overdue = overdue(progress.stage, time_max);
-        class.map_or(overdue.clone(), |class| Failure::ours(class, overdue.text))
+        match class {
+            Some(class) => Failure::ours(class, overdue.text),
+            None => overdue,
+        }
     }
 
     /// Drops idle connections that are too old or dead, and names that have expired. Cheap to

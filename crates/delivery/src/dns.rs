@@ -336,7 +336,10 @@ fn unavailable(reason: &str, unreachable: bool) -> Known {
 /// Whether a slot is being filled, or filled with what still holds. One whose lookup was cut off,
 /// and that nobody waits for, is neither.
 fn holds(slot: &Slot, now_us: u64) -> bool {
-    slot.get().map_or(Rc::strong_count(slot) > 1, |entry| now_us < entry.until_us)
+    match slot.get() {
+        Some(entry) => now_us < entry.until_us,
+        None => Rc::strong_count(slot) > 1,
+    }
 }
 
 /// Whether the resolver says itself that there is no such name (RFC 6761): that shows nothing of

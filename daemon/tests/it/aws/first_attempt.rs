@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste_domain::EventStatus;
-use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -130,7 +129,7 @@ async fn crash_point_10_answered_outcome_not_stored() {
         let event = world.accept().await;
         let (mut connection, _) = receiver.accept().await.expect("the daemon connects");
         message(&mut connection).await.expect("a request");
-        daemon.signal(Signal::STOP);
+        daemon.stand_still().await;
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         connection.write_all(answer).await.expect("the connection is there");
         let node = after.crash(&world, node, daemon).await;

@@ -165,7 +165,7 @@ async fn crash_point_21_paused_beyond_the_lease() {
     let sleeper = paused.start().await;
     let event = world.accept().await;
     world.until_waiting(&event).await;
-    sleeper.signal(Signal::STOP);
+    sleeper.stand_still().await;
     world.end_lease(&event).await;
     let daemon = other.start().await;
     world.until_settled(&event, EventStatus::Delivered).await;

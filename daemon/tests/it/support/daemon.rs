@@ -214,6 +214,22 @@ impl Daemon {
         kill_process(pid, signal).expect("running");
     }
 
+    /// Stops it where it stands, and waits until each of its threads does: a signal is only sent,
+    /// and one that runs meanwhile may do what it has in its hands.
+    pub(crate) async fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stands = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Behind the name, which may hold anything.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
+        };
+        eventually("every thread stands still", async || {
+            std::fs::read_dir(&tasks).expect("its threads").flatten().all(stands)
+        })
+        .await;
+    }
+
     /// Waits for the end; gives the status and everything printed.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let mut status = None;
