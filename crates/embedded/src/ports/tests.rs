@@ -79,7 +79,7 @@ async fn a_rotten_payload_or_line_costs_no_more_than_itself() {
     ledger.close().await;
 }
 
-/// A start with a tenant that cannot be read: its deliveries wait, and everybody else's are told of.
+/// A start with a tenant that cannot be read: its deliveries wait, everybody else's are told of.
 #[tokio::test]
 async fn a_rotten_tenant_hides_nobody_elses_backlog() {
     let home = home();

@@ -114,8 +114,8 @@ fn endpoints_on_hold_shut_nobody_out() {
     }
 }
 
-/// For as many that are paused, each with a fresh event and a retry that is due, as there is room in
-/// memory: whoever is well has as many attempts at a time as ever.
+/// For as many that are paused, each with a fresh event and a retry that is due, as there is room
+/// in memory: whoever is well has as many attempts at a time as ever.
 #[test]
 fn many_that_are_paused_take_no_room() {
     for stuck in [100, 500, 1_200] {
