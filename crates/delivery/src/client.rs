@@ -183,16 +183,16 @@ impl Client {
     fn overdue(&self, endpoint: &Endpoint, progress: &Progress, time_max: Duration) -> Failure {
         let now_us = self.clock.monotonic_us();
         let class = match (progress.stage, &endpoint.target.host) {
-            (Stage::Resolving, Host::Name(name)) => {
-                let took_us = progress.resolving_us.map(|since_us| now_us.saturating_sub(since_us));
-                let is_ours = took_us.is_some_and(|us| self.names.is_cut_off_by_us(name, us));
+            (Stage::Resolving { since_us }, Host::Name(name)) => {
+                let took_us = now_us.saturating_sub(since_us);
+                let is_ours = self.names.is_cut_off_by_us(name, took_us);
                 is_ours.then_some(ErrorClass::DnsUnavailable)
             }
-            (Stage::Connecting, _) => progress.connecting.and_then(|(address, since_us)| {
+            (Stage::Connecting { first: Some(first), since_us }, _) => {
                 let mut egress = self.connector.egress.borrow_mut();
-                let is_ours = egress.is_down(address, since_us, now_us);
+                let is_ours = egress.is_down(first, since_us, now_us);
                 is_ours.then_some(ErrorClass::ConnectTimeout)
-            }),
+            }
             _ => None,
         };
         let overdue = overdue(progress.stage, time_max);
@@ -292,9 +292,8 @@ impl Client {
             Some(known) => known,
             None => {
                 let started_us = self.clock.monotonic_us();
-                progress.resolving_us = Some(started_us);
+                progress.stage = Stage::Resolving { since_us: started_us };
                 let known = Box::pin(self.names.resolve(name)).await;
-                progress.resolving_us = None;
                 progress.phases.dns_us = micros(started_us, self.clock.monotonic_us());
                 known
             }
@@ -400,8 +399,8 @@ impl Sink for Told<'_> {
 
 fn overdue(stage: Stage, time_max: Duration) -> Failure {
     let waiting = match stage {
-        Stage::Resolving => "resolving the name",
-        Stage::Connecting => "connecting",
+        Stage::Resolving { .. } => "resolving the name",
+        Stage::Connecting { .. } | Stage::Securing => "connecting",
         Stage::Waiting => "waiting for the response",
         Stage::Reading => "reading the response body",
     };

@@ -66,11 +66,11 @@ impl Connector {
         token: OpenToken,
         progress: &mut Progress,
     ) -> Result<Connection, Failure> {
-        progress.stage = Stage::Connecting;
         let started_us = self.clock.monotonic_us();
-        progress.connecting = destination.addresses.first().map(|first| (*first, started_us));
+        let first = destination.addresses.first().copied();
+        progress.stage = Stage::Connecting { first, since_us: started_us };
         let connected = self.connect_tcp(&destination, started_us).await;
-        progress.connecting = None;
+        progress.stage = Stage::Securing;
         let connected_us = self.clock.monotonic_us();
         progress.phases.connect_us = micros(started_us, connected_us);
         let wire = connected?;

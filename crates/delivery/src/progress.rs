@@ -17,11 +17,19 @@ use smallvec::SmallVec;
 use crate::failure::{Failure, one_line};
 use crate::retry_after;
 
-/// Where an attempt is, for the text of a time-out.
+/// Where an attempt is, for what a time-out says; monotonic times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    Resolving,
-    Connecting,
+    Resolving {
+        since_us: u64,
+    },
+    Connecting {
+        /// The first address that is tried.
+        first: Option<IpAddr>,
+        since_us: u64,
+    },
+    /// TCP stands, TLS does not yet.
+    Securing,
     /// Writing the request and waiting for the response head.
     Waiting,
     /// The head is there.
@@ -31,10 +39,6 @@ pub(crate) enum Stage {
 /// What is known of an attempt so far.
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
-    /// Which address is connected to first, and since when.
-    pub(crate) connecting: Option<(IpAddr, u64)>,
-    /// Since when the name is looked up, if it is.
-    pub(crate) resolving_us: Option<u64>,
     pub(crate) phases: PhaseTimings,
     started_us: u64,
     status: Option<StatusCode>,
@@ -46,9 +50,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(started_us: u64, queue_us: u32) -> Self {
         Self {
-            stage: Stage::Resolving,
-            connecting: None,
-            resolving_us: None,
+            stage: Stage::Resolving { since_us: started_us },
             phases: PhaseTimings { queue_us, ..PhaseTimings::default() },
             started_us,
             status: None,

@@ -23,7 +23,14 @@ const TICKETS_PER_HOST: usize = 8;
 /// Remembers sessions: of each host the two latest tickets, where rustls would keep eight. Each is
 /// as large as the host likes, and has a copy of the host's certificates.
 #[derive(Debug)]
-struct Sessions(ClientSessionMemoryCache);
+pub(crate) struct Sessions(ClientSessionMemoryCache);
+
+impl Sessions {
+    /// Of so many hosts, the latest ones.
+    pub(crate) fn new(hosts_max: usize) -> Self {
+        Self(ClientSessionMemoryCache::new(hosts_max.saturating_mul(TICKETS_PER_HOST)))
+    }
+}
 
 impl ClientSessionStore for Sessions {
     fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
@@ -77,9 +84,7 @@ pub(crate) fn connector(
         .with_root_certificates(root_store(roots)?)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let tickets = session_hosts_max.saturating_mul(TICKETS_PER_HOST);
-    let sessions = Sessions(ClientSessionMemoryCache::new(tickets));
-    config.resumption = Resumption::store(Arc::new(sessions));
+    config.resumption = Resumption::store(Arc::new(Sessions::new(session_hosts_max)));
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

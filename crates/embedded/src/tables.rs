@@ -4,6 +4,7 @@
 //! [`View`]. A row that cannot be decoded is an error that names its place; whoever meets it
 //! decides what that costs, because one rotten row must not stop every tenant.
 
+use std::fmt::Display;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -438,7 +439,7 @@ impl View<'_> {
         event: EventId,
         shared: &Shared,
     ) -> Result<Option<EventRow>, ReadError> {
-        unless_damaged(self.event(tenant, event), event, shared).map(Option::flatten)
+        unless_damaged(self.event(tenant, event), &event, shared).map(Option::flatten)
     }
 
     /// Rows whose keys begin with `prefix`, in order.
@@ -468,12 +469,12 @@ pub(crate) fn pair_of(
 /// What was read, or none where it is damaged, which is told: one rotten row must not hide others.
 pub(crate) fn unless_damaged<T>(
     read: Result<T, ReadError>,
-    event: EventId,
+    of: &dyn Display,
     shared: &Shared,
 ) -> Result<Option<T>, ReadError> {
     match read {
         Err(error) if error.is_damage() => {
-            shared.damaged(&error, &event);
+            shared.damaged(&error, of);
             Ok(None)
         }
         read => read.map(Some),

@@ -111,8 +111,7 @@ pub(super) fn engine(config: &Config, shards: u32) -> posthaste_engine::Settings
         timers_held_max,
         timers_read_max: defaults.timers_read_max.min(timers_held_max / 2),
         // A tenant lives in one shard. A host may be that of tenants of several, each of which
-        // counts its own: no shard ever asks another.
-        // So that none may take all places of a shard.
+        // counts its own: no shard ever asks another. A quarter, so that none takes all its places.
         in_flight_per_host_max: isolation.in_flight_per_host_max.min((in_flight_max / 4).max(1)),
         in_flight_per_tenant_max: isolation.in_flight_per_tenant_max,
         slow_percent_max: isolation.slow_percent_max,

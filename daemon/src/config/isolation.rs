@@ -54,7 +54,8 @@ impl Isolation {
                 Count::new(1..=1_000_000),
                 "256",
                 "Attempts at the same time to one host and port, whoever's endpoints are there; \
-                 each shard counts its own. Four busy tenants behind one gateway.",
+                 each shard counts its own, up to a quarter of its part of delivery.in-flight-max. \
+                 Four busy tenants behind one gateway.",
             ),
             in_flight_per_tenant_max: s.key(
                 "in-flight-per-tenant-max",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use rustls::client::{ClientSessionStore as _, Resumption};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -14,7 +15,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::pool::{self, Pool};
+use crate::tls::Sessions;
 
+const HOST: &str = "a.example";
 const ANSWER: &[u8] = b"HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// The status that it has heard of.
@@ -40,9 +43,10 @@ async fn tls(
     wire: &Rc<Wire>,
     peer: TcpStream,
     tickets: usize,
+    sessions: &Arc<Sessions>,
 ) -> (Stream, tokio_rustls::server::TlsStream<TcpStream>) {
     let provider = || Arc::new(rustls::crypto::ring::default_provider());
-    let ours = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let ours = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(ours.signing_key.serialize_der()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(ours.cert.der().clone()).unwrap();
@@ -52,8 +56,9 @@ async fn tls(
     server.send_tls13_tickets = tickets;
     let client = ClientConfig::builder_with_provider(provider());
     let client = client.with_safe_default_protocol_versions().unwrap();
-    let client = client.with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from("a.example").unwrap();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    client.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
+    let name = ServerName::try_from(HOST).unwrap();
     let (near, far) = tokio::join!(
         TlsConnector::from(Arc::new(client)).connect(name, Socket(Rc::clone(wire))),
         TlsAcceptor::from(Arc::new(server)).accept(peer),
@@ -114,23 +119,28 @@ fn an_answer_before_the_request_costs_the_connection() {
         assert_eq!(known(plain), expected);
         let secured = runtime.block_on(async {
             let (wire, peer) = tcp().await;
-            let (stream, peer) = tls(&wire, peer, 0).await;
+            let (stream, peer) = tls(&wire, peer, 0, &Arc::new(Sessions::new(1))).await;
             exchange((stream, wire), peer, is_early).await
         });
         assert_eq!(known(secured), expected, "with TLS");
     }
 }
 
-/// Session tickets are taken, and no end of them is not: each costs more than it is long.
+/// Session tickets are taken, two of them kept, and no end of them is not taken: each costs more
+/// than it is long.
 #[test]
 fn tickets_without_end_end_the_exchange() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     for (tickets, answer) in [(8, Some(StatusCode::ACCEPTED)), (2_000, None)] {
+        let sessions = Arc::new(Sessions::new(1));
         let (heard, ended) = runtime.block_on(async {
             let (wire, peer) = tcp().await;
-            let (stream, peer) = tls(&wire, peer, tickets).await;
+            let (stream, peer) = tls(&wire, peer, tickets, &sessions).await;
             exchange((stream, wire), peer, false).await
         });
         assert_eq!((heard, ended.is_ok()), (answer, answer.is_some()), "{tickets} tickets");
+        let name = ServerName::try_from(HOST).unwrap();
+        let kept = [(); 3].map(|()| sessions.take_tls13_ticket(&name).is_some());
+        assert_eq!(kept, [true, true, false], "{tickets} tickets");
     }
 }

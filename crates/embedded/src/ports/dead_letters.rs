@@ -128,8 +128,8 @@ fn list(shared: &Shared, scope: &Scope, limit: usize) -> Result<Vec<DeadLetter>,
         let Some(row) = view.event_unless_damaged(&tenant, event, shared)? else { continue };
         let Standing::Dead { cause, at, .. } = row.standing else { continue };
         let cause = cause_of(cause).ok_or_else(|| foreign_key(Table::Rows));
-        let Some(cause) = unless_damaged(cause, event, shared)? else { continue };
-        let line = unless_damaged(view.last_log(&tenant, event, &row), event, shared)?;
+        let Some(cause) = unless_damaged(cause, &event, shared)? else { continue };
+        let line = unless_damaged(view.last_log(&tenant, event, &row), &event, shared)?;
         letters.push(DeadLetter {
             tenant,
             event,

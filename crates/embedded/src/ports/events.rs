@@ -78,7 +78,7 @@ fn detail(
         let (_, bytes) = pair_of(Table::Log, guard)?;
         let line = decoded::<LogRow>(Table::Log, &bytes);
         let line = line.and_then(|line| line.attempt().map_err(|_| foreign_key(Table::Log)));
-        log.extend(unless_damaged(line, id, shared)?);
+        log.extend(unless_damaged(line, &id, shared)?);
     }
     let next_attempt_at = match row.standing {
         Standing::Timer { due } => Some(Timestamp::from_millis(due)),

@@ -69,14 +69,14 @@ fn job(
     key: DeliveryKey,
 ) -> Result<Option<(Job, crate::codec::Place)>, ReadError> {
     let (name, event) = (keys::job(&key), key.event);
-    let read = unless_damaged(view.row::<JobRow>(Table::Jobs, &name), event, shared)?;
+    let read = unless_damaged(view.row::<JobRow>(Table::Jobs, &name), &event, shared)?;
     let Some(row) = read.flatten() else { return Ok(None) };
     let payload = match row.payload {
-        Some(_) => unless_damaged(view.payload_at(&name), event, shared)?.flatten(),
+        Some(_) => unless_damaged(view.payload_at(&name), &event, shared)?.flatten(),
         None => None,
     };
     let place = row.place;
-    let job = unless_damaged(decoded_as(Table::Jobs, row.job(key, payload)), event, shared)?;
+    let job = unless_damaged(decoded_as(Table::Jobs, row.job(key, payload)), &event, shared)?;
     Ok(job.map(|job| (job, place)))
 }
 

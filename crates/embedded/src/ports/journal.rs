@@ -63,7 +63,7 @@ fn payload(shared: &Shared, key: &DeliveryKey) -> Result<Option<Bytes>, ReadErro
     }
     // A damaged one can be delivered no more, and must not hold up those that are read with it.
     let read = shared.tables.payload(&keys::event(&key.tenant, key.event));
-    unless_damaged(read, key.event, shared).map(Option::flatten)
+    unless_damaged(read, &key.event, shared).map(Option::flatten)
 }
 
 fn backlog(
@@ -171,15 +171,9 @@ fn owed_endpoints(shared: &Shared, shard: ShardSpec) -> Result<Vec<OwedEndpoint>
             continue;
         };
         from = Bound::Excluded(keys::fresh(&tenant, endpoint, EventId::MAX));
-        let record = match shared.tenant(&tenant) {
-            Ok(record) => record,
-            // Nobody else waits for it. Its deliveries stay owed until the record is mended.
-            Err(error) if error.is_damage() => {
-                shared.damaged(&error, &tenant);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        // One that is damaged holds up nobody else. Its deliveries stay owed, and are told of at the
+        // first start after it is mended.
+        let record = unless_damaged(shared.tenant(&tenant), &tenant, shared)?.flatten();
         if record.is_some_and(|record| shard.owns(record.shard_key)) {
             found.push(OwedEndpoint { tenant, endpoint, first: event });
         }

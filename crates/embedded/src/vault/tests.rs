@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::codec::CodecError;
 use crate::ledger::Ledger;
-use crate::testing::{Watch, home, new_tenant, settings, tenant_id};
+use crate::testing::{Watch, home, new_tenant, opened, settings, tenant_id};
 use crate::tools::{self, Verified};
 
 fn key(text: char) -> SealKey {
@@ -271,16 +271,11 @@ async fn a_key_that_was_taking_over_is_not_given_up_half_way() {
     let file = lying.dir.join("seal-key");
     let first = SealKey::from_hex(fs::read_to_string(&file).unwrap().trim()).unwrap();
     {
-        let (ledger, _) = open(with('1')).unwrap();
-        ledger.close().await;
-    }
-    {
-        // As it was when the commit with the new seals was the last one.
-        let database = fjall::Database::builder(lying.dir.join("ledger")).open().unwrap();
-        let tables = Tables::open(database, &lying).unwrap();
-        let both = vault('1').in_place_of(&Vault::new(&first).unwrap());
-        tables.keyspace(Table::Meta).insert(SEAL_KEY, codec::frame(&both)).unwrap();
-        tables.database().persist(fjall::PersistMode::SyncAll).unwrap();
+        // The commit with the new seals is the last one.
+        let mut cut_off = opened(lying.clone());
+        let (vault, before) = (Arc::new(vault('1')), Some(Vault::new(&first).unwrap()));
+        let seals = Seals { vault, before, is_done: false, is_left_over: true };
+        assert_eq!(seal_tenants(&cut_off.shared, &mut cut_off.writer, &seals).unwrap(), 1);
     }
     let is_refused = |settings| matches!(open(settings), Err(OpenError::OtherSealKey { .. }));
     assert!(is_refused(lying.clone()), "the old one alone");

@@ -117,6 +117,28 @@ async fn a_tenants_table_that_may_not_be_read_charges_no_attempt() {
     assert_eq!(figure(&daemon, "outcomes_written").await, 1);
 }
 
+/// The same behind a restart, with a retry on the disk: the daemon goes on, says so, and makes it
+/// when it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_whose_tenant_may_not_be_read_waits() {
+    let sink = Sink::start(|it| Reply::status(if it.attempt == 1 { 500 } else { 200 })).await;
+    let world = World::with_acme(&sink.url("hook")).await;
+    let node = Node::new(&world).await;
+    let daemon = node.start().await;
+    let event = world.accept().await;
+    world.until_waiting(&event).await;
+    daemon.kill();
+    let deny = json!({ "operation": "GetItem", "faults": { "deny": 1.0 } });
+    world.faults(&json!({ "rules": [deny] }));
+    let daemon = node.start().await;
+    let told = "cannot read a tenant's options, will retry";
+    eventually(told, async || daemon.printed().contains(told)).await;
+    assert_eq!(sink.count(), 1);
+    world.faults(&json!({}));
+    world.until_settled(&event, EventStatus::Delivered).await;
+    assert_eq!(sink.received()[1].attempt, 2);
+}
+
 /// A table may be on its way (a deploy makes both), so the daemon waits for it, and names it. Nor
 /// does it need one to keep an admin key in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
