@@ -127,11 +127,11 @@ fn an_answer_before_the_request_costs_the_connection() {
 }
 
 /// Session tickets are taken, two of them kept, and no end of them is not taken: each costs more
-/// than it is long.
+/// than it is long. (Of 2,000 at once the TLS library has enough by itself, not where they drip.)
 #[test]
 fn tickets_without_end_end_the_exchange() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-    for (tickets, answer) in [(8, Some(StatusCode::ACCEPTED)), (2_000, None)] {
+    for (tickets, answer) in [(8, Some(StatusCode::ACCEPTED)), (400, None)] {
         let sessions = Arc::new(Sessions::new(1));
         let (heard, ended) = runtime.block_on(async {
             let (wire, peer) = tcp().await;
