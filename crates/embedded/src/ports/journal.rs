@@ -171,8 +171,8 @@ fn owed_endpoints(shared: &Shared, shard: ShardSpec) -> Result<Vec<OwedEndpoint>
             continue;
         };
         from = Bound::Excluded(keys::fresh(&tenant, endpoint, EventId::MAX));
-        // One that is damaged holds up nobody else. Its deliveries stay owed, and are told of at the
-        // first start after it is mended.
+        // One that is damaged holds up nobody else. Its deliveries stay owed, and are told of at
+        // the first start after it is mended.
         let record = unless_damaged(shared.tenant(&tenant), &tenant, shared)?.flatten();
         if record.is_some_and(|record| shard.owns(record.shard_key)) {
             found.push(OwedEndpoint { tenant, endpoint, first: event });

@@ -79,7 +79,7 @@ impl Engine {
             && known.held(lane) < self.limit(endpoint, lane)
     }
 
-    /// How many of a lane one endpoint may hold at the moment: at least one, but where it is parked.
+    /// How many of a lane one endpoint may hold at the moment: at least one, unless it is parked.
     pub(super) fn limit(&self, endpoint: u32, lane: Lane) -> usize {
         if self.directory[endpoint].parked {
             return usize::from(self.is_tried(endpoint) || self.keeps_one_parked(lane));
